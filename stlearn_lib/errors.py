@@ -1,0 +1,33 @@
+"""The errors a user can meet, all under one base class so that one ``except`` catches them."""
+
+
+class StlearnError(Exception):
+    """Base of every error raised for a user: it says what is wrong, where, and what to do."""
+
+
+class SectionError(StlearnError, ValueError):
+    """A section's file, column, spot or image is missing or malformed."""
+
+
+class GeneError(StlearnError, ValueError):
+    """A gene list is unknown, or names genes that a section does not have."""
+
+
+class ImageError(SectionError):
+    """A section's image is missing, unreadable, or smaller than its spots' coordinates."""
+
+
+class WeightsError(StlearnError, RuntimeError):
+    """Pretrained weights cannot be had; random weights are never used in their place."""
+
+
+class SplitError(StlearnError, ValueError):
+    """A split is impossible (too few patients, unknown sections) or unknown."""
+
+
+class EvaluationError(StlearnError, ValueError):
+    """Truth and prediction do not fit together, or a measure is unknown."""
+
+
+class NotFittedError(StlearnError, RuntimeError):
+    """A method was asked to predict or to be saved before it was fitted."""
