@@ -1,0 +1,185 @@
+"""Readers: tables on disk to sections.
+
+The tables are those of the Spatial Transcriptomics pipeline, as almaan/her2st and others publish them: a count table
+(spots x genes, first column the spot's id ``"XxY"``), a spot file (array and pixel coordinates of each spot under the
+tissue), an image, and sometimes a pathologist's label for each spot.
+"""
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from stlearn_lib.data.sections import make_section, spot_ids
+from stlearn_lib.errors import SectionError
+
+SPOT_COLUMNS = ("x", "y", "new_x", "new_y", "pixel_x", "pixel_y")
+LABEL_COLUMNS = ("x", "y", "label")
+
+
+def read_st(
+    counts: Path | str,
+    spots: Path | str,
+    image: Path | str | None = None,
+    labels: Path | str | None = None,
+    *,
+    name: str,
+    patient: str,
+    pixel_scale: float = 1.0,
+    spot_pitch_um: float = 200.0,
+    spot_diameter_um: float = 100.0,
+    metadata: dict[str, Any] | None = None,
+) -> AnnData:
+    r"""Read one Spatial Transcriptomics section from its tables.
+
+    Spots that are in the spot file but not in the count table had no reads and are left out; a spot that has counts
+    but no position is an error. The image's resolution follows from the array: spots lie 200 µm apart, so
+
+    $$\text{µm per px} = \frac{200}{\text{pitch in px}},$$
+
+    with the pitch fitted by least squares over all spots of the section.
+
+    Args:
+        counts: Count table, spots x genes, tab-separated, gzip or plain.
+        spots: Spot file with the columns ``x y new_x new_y pixel_x pixel_y``.
+        image: H&E image.
+        labels: Table with the columns ``x y label``, joined by rounded array coordinates. Rows that leave both
+            coordinates empty, as nine of F1's and G2's do, cannot be placed and are left out.
+        name: The section's name.
+        patient: The patient's name.
+        pixel_scale: Pixels of the image for each pixel of the spot file: below 1 when the image is a reduced copy.
+        spot_pitch_um: Distance between neighbouring spots in micrometres.
+        spot_diameter_um: Diameter of a spot in micrometres.
+        metadata: More facts to keep in the section, see `sections.make_section`.
+
+    Returns:
+        The section; a spot that the pathologist did not label has the label ``"unlabelled"``.
+
+    Raises:
+        SectionError: If a file is missing, empty or malformed, a column is missing, an id is doubled or unknown, or a
+            spot lies outside the image. The message names the file.
+
+    Reference:
+        Ståhl et al., Science 353 (2016) 78; Andersson et al., Nature Communications 12 (2021) 6012.
+    """
+    count_table = _read_counts(Path(counts))
+    spot_table = _read_spots(Path(spots))
+    unknown = count_table.index.difference(spot_table.index)
+    if len(unknown):
+        raise SectionError(
+            f"{counts}: {len(unknown)} spots have counts but no position in {spots}, first {unknown[0]!r}."
+        )
+    spot_table = spot_table.loc[count_table.index]
+    um_per_px = spot_pitch_um / (_pitch_px(spot_table, Path(spots)) * pixel_scale)
+    spot_table[["pixel_x", "pixel_y"]] *= pixel_scale
+    if labels is not None:
+        spot_table["label"] = _read_labels(Path(labels)).reindex(spot_table.index).fillna("unlabelled")
+        spot_table["label"] = spot_table["label"].astype("category")
+    if image is not None and not Path(image).is_file():
+        raise SectionError(f"section {name}: the image {image} does not exist.")
+    return make_section(
+        sparse.csr_matrix(count_table.to_numpy(np.float32)),
+        list(count_table.columns),
+        spot_table,
+        name=name,
+        patient=patient,
+        image_path=None if image is None else Path(image),
+        um_per_px=um_per_px,
+        spot_diameter_um=spot_diameter_um,
+        metadata=metadata,
+    )
+
+
+def _read_counts(path: Path) -> pd.DataFrame:
+    _check_header(path)  # pandas renames doubled columns silently
+    table = _read_table(path, index_col=0)
+    table.index = table.index.astype(str)
+    if table.index.has_duplicates:
+        raise SectionError(f"{path}: the spot {table.index[table.index.duplicated()][0]!r} occurs more than once.")
+    for column in table.columns[[not pd.api.types.is_numeric_dtype(t) for t in table.dtypes]]:
+        raise SectionError(f"{path}: the gene {column!r} has values that are not numbers.")
+    values = table.to_numpy()
+    for wrong, what in ((~np.isfinite(values), "missing or infinite"), (values < 0, "negative")):
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise SectionError(f"{path}: the count of {table.columns[column]} in spot {table.index[row]} is {what}.")
+    return table
+
+
+def _check_header(path: Path) -> None:
+    genes = _first_line(path).rstrip("\r\n").split("\t")[1:]
+    if len(genes) != len(set(genes)):
+        doubled = next(g for g in genes if genes.count(g) > 1)
+        raise SectionError(f"{path}: the gene {doubled!r} occurs more than once.")
+
+
+def _read_spots(path: Path) -> pd.DataFrame:
+    table = _read_table(path)
+    _check_columns(path, table, SPOT_COLUMNS)
+    table.index = pd.Index(spot_ids(table["x"].to_numpy(), table["y"].to_numpy()))
+    if table.index.has_duplicates:
+        raise SectionError(f"{path}: the spot {table.index[table.index.duplicated()][0]!r} occurs more than once.")
+    return table.rename(columns={"x": "array_x", "y": "array_y"})
+
+
+def _read_labels(path: Path) -> pd.Series:
+    table = _read_table(path)
+    _check_columns(path, table, LABEL_COLUMNS, numeric=())
+    table = table.dropna(subset=["x", "y"], how="all")
+    _check_columns(path, table, LABEL_COLUMNS[:2])
+    series = pd.Series(table["label"].astype(str).to_numpy(), index=spot_ids(table["x"].to_numpy(), table["y"].to_numpy()))
+    if series.index.has_duplicates:
+        raise SectionError(f"{path}: the spot {series.index[series.index.duplicated()][0]!r} is labelled twice.")
+    return series
+
+
+def _check_columns(
+    path: Path, table: pd.DataFrame, columns: tuple[str, ...], numeric: tuple[str, ...] | None = None
+) -> None:
+    missing = [c for c in columns if c not in table]
+    if missing:
+        raise SectionError(f"{path}: the column(s) {', '.join(missing)} are missing; found {', '.join(table.columns)}.")
+    for column in columns if numeric is None else numeric:
+        bad = ~np.isfinite(pd.to_numeric(table[column], errors="coerce").to_numpy(float))
+        if bad.any():
+            raise SectionError(f"{path}: row {table.index[np.argmax(bad)] + 2}, column {column} is not a number.")
+
+
+def _read_table(path: Path, **kwargs: Any) -> pd.DataFrame:
+    if not path.is_file():
+        raise SectionError(f"{path} does not exist.")
+    try:
+        table = pd.read_csv(path, sep="\t", **kwargs)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
+        raise SectionError(f"{path} is no readable table ({error}).") from error
+    if table.empty:
+        raise SectionError(f"{path} is empty: a header, but no rows.")
+    return table
+
+
+def _first_line(path: Path) -> str:
+    if not path.is_file():
+        raise SectionError(f"{path} does not exist.")
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            return str(file.readline())
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise SectionError(f"{path} is no readable table ({error}).") from error
+
+
+def _pitch_px(spots: pd.DataFrame, path: Path) -> float:
+    """Fit pixels per array step, over both axes at once."""
+    array = spots[["new_x", "new_y"]].to_numpy()
+    pixels = spots[["pixel_x", "pixel_y"]].to_numpy()
+    array = array - array.mean(axis=0)
+    spread = float((array**2).sum())
+    pitch = float((array * (pixels - pixels.mean(axis=0))).sum()) / spread if spread else 0.0
+    if not pitch > 0:
+        raise SectionError(f"{path}: array and pixel coordinates do not grow together, so the spot pitch is unknown.")
+    return pitch

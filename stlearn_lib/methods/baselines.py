@@ -1,0 +1,221 @@
+"""Simple methods that every claim has to be set beside.
+
+`TrainingMean` knows nothing of the image, `TotalCountOracle` knows one number about each test spot that no image
+method is given, and between them `Ridge` and `NearestSpots` see the image through fixed features.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from anndata import AnnData
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge as SklearnRidge
+
+from stlearn_lib.data.expression import Target, library_size
+from stlearn_lib.methods.base import Method
+from stlearn_lib.methods.features import Features, build_features
+from stlearn_lib.retrieval import retrieve
+
+
+class TrainingMean(Method):
+    """Predicts each gene's mean over the training spots, everywhere: no correlation, and an MSE to beat."""
+
+    @property
+    def name(self) -> str:
+        """The method's name in tables."""
+        return "training mean"
+
+    def _fit(self, sections: Sequence[AnnData], truths: list[np.ndarray]) -> dict[str, np.ndarray]:
+        return {"mean": np.concatenate(truths).mean(axis=0)}
+
+    def _predict(self, section: AnnData) -> np.ndarray:
+        return np.tile(self.state["mean"], (section.n_obs, 1))
+
+
+class TotalCountOracle(Method):
+    r"""Predicts every gene from one thing it should not know: how many reads the test spot has.
+
+    $$\hat y_{sg} = a_g + b_g \log_{10}(1 + n_s), \qquad n_s = \textstyle\sum_g c_{sg},$$
+
+    fitted by least squares on the training spots. What it scores in a space is what that space gives away to anything
+    that can see how dense the tissue is.
+    """
+
+    needs_test_counts = True
+
+    @property
+    def name(self) -> str:
+        """The method's name in tables."""
+        return "total-count oracle"
+
+    def _fit(self, sections: Sequence[AnnData], truths: list[np.ndarray]) -> dict[str, np.ndarray]:
+        design = np.concatenate([self._design(section) for section in sections])
+        return {"coefficients": np.linalg.lstsq(design, np.concatenate(truths), rcond=None)[0]}
+
+    def _predict(self, section: AnnData) -> np.ndarray:
+        return self._design(section) @ self.state["coefficients"]
+
+    @staticmethod
+    def _design(section: AnnData) -> np.ndarray:
+        return np.stack([np.ones(section.n_obs), np.log10(1 + library_size(section))], axis=1)
+
+
+class FeatureMethod(Method):
+    """Shared by the methods that see a patch through fixed features.
+
+    Features are standardised by the training spots' mean and spread, or, with ``standardize="section"``, each section
+    by its own: that removes a difference in stain between patients, and needs the whole test section's image at once.
+    A block of features wider than ``n_components`` is reduced to so many principal components of the training spots.
+
+    Args:
+        features: Blocks of features, side by side: names such as ``"colour_texture"`` or ``"deep:mobilenetv2_100"``.
+        standardize: Whose mean and spread.
+        n_components: Principal components kept of a wide block.
+        target: Genes and expression space to predict.
+        encoder_weights: Weights of deep features, see `models.encoders.create_encoder`.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[str] = ("colour_texture",),
+        *,
+        standardize: Literal["training", "section"] = "training",
+        n_components: int = 256,
+        target: Target | None = None,
+        encoder_weights: str | None = "auto",
+    ) -> None:
+        super().__init__(target)
+        if standardize not in ("training", "section"):
+            raise ValueError(f"standardize must be 'training' or 'section', not {standardize!r}.")
+        self.features = tuple(features)
+        self.standardize = standardize
+        self.n_components = n_components
+        self.encoder_weights = encoder_weights
+        self._blocks: list[Features] = [build_features(name, encoder_weights) for name in self.features]
+
+    @property
+    def weights_id(self) -> str:
+        """Which pretrained weights the features use."""
+        return " + ".join(block.weights_id for block in self._blocks if block.weights_id != "none") or "none"
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments, other than the target, that build this method again."""
+        return {
+            "features": list(self.features),
+            "standardize": self.standardize,
+            "n_components": self.n_components,
+            "encoder_weights": self.encoder_weights,
+        }
+
+    def _label(self, kind: str) -> str:
+        within = ", per section" if self.standardize == "section" else ""
+        return f"{kind} ({' + '.join(self.features)}{within})"
+
+    def _fit_inputs(self, sections: Sequence[AnnData]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the training spots' inputs (N, D), and what is needed to make inputs of new spots."""
+        state: dict[str, np.ndarray] = {}
+        for i, block in enumerate(self._blocks):
+            values = [block(section) for section in sections]
+            together = np.concatenate(values)
+            state[f"mean_{i}"], state[f"spread_{i}"] = _mean_and_spread(together)
+            if together.shape[1] > self.n_components:
+                scaled = np.concatenate([self._scale(v, state, i) for v in values])
+                pca = PCA(min(self.n_components, len(scaled)), svd_solver="covariance_eigh").fit(scaled)
+                state[f"components_{i}"] = pca.components_
+        return np.concatenate([self._inputs(section, state) for section in sections]), state
+
+    def _inputs(self, section: AnnData, state: dict[str, np.ndarray]) -> np.ndarray:
+        blocks = []
+        for i, block in enumerate(self._blocks):
+            scaled = self._scale(block(section), state, i)
+            blocks.append(scaled @ state[f"components_{i}"].T if f"components_{i}" in state else scaled)
+        return np.concatenate(blocks, axis=1)
+
+    def _scale(self, values: np.ndarray, state: dict[str, np.ndarray], i: int) -> np.ndarray:
+        mean, spread = _mean_and_spread(values) if self.standardize == "section" else (state[f"mean_{i}"], state[f"spread_{i}"])
+        return (values - mean) / spread
+
+
+def _mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    spread = values.std(axis=0)
+    return values.mean(axis=0), np.where(spread > 0, spread, 1)
+
+
+class Ridge(FeatureMethod):
+    r"""Ridge regression on features: the strongest simple method here.
+
+    $$\min_W \lVert Y - XW \rVert_F^2 + \alpha \lVert W \rVert_F^2$$
+
+    with standardised features $X$ and centred expression $Y$; the intercept is not penalised.
+
+    Args:
+        features: Blocks of features, see `FeatureMethod`.
+        alpha: Strength of the penalty.
+        standardize: Whose mean and spread, see `FeatureMethod`.
+        n_components: Principal components kept of a wide block.
+        target: Genes and expression space to predict.
+        encoder_weights: Weights of deep features.
+
+    Reference:
+        Hoerl and Kennard, Technometrics 12 (1970) 55.
+    """
+
+    def __init__(self, features: Sequence[str] = ("colour_texture",), *, alpha: float = 100.0, **kwargs: Any) -> None:
+        super().__init__(features, **kwargs)
+        self.alpha = alpha
+
+    @property
+    def name(self) -> str:
+        """The method's name in tables."""
+        return self._label("ridge")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments, other than the target, that build this method again."""
+        return super().settings() | {"alpha": self.alpha}
+
+    def _fit(self, sections: Sequence[AnnData], truths: list[np.ndarray]) -> dict[str, np.ndarray]:
+        inputs, state = self._fit_inputs(sections)
+        model = SklearnRidge(alpha=self.alpha).fit(inputs, np.concatenate(truths))
+        return state | {"weights": model.coef_.T, "intercept": model.intercept_}
+
+    def _predict(self, section: AnnData) -> np.ndarray:
+        return self._inputs(section, self.state) @ self.state["weights"] + self.state["intercept"]
+
+
+class NearestSpots(FeatureMethod):
+    """Borrows the expression of the training spots whose patches look most alike.
+
+    The k most cosine-similar training spots, weighted by the inverse square of their distance: mclSTExp's way to predict, with
+    fixed features in the place of learnt embeddings.
+
+    Args:
+        features: Blocks of features, see `FeatureMethod`.
+        k: Training spots to borrow from.
+        standardize: Whose mean and spread, see `FeatureMethod`.
+        n_components: Principal components kept of a wide block.
+        target: Genes and expression space to predict.
+        encoder_weights: Weights of deep features.
+    """
+
+    def __init__(self, features: Sequence[str] = ("colour_texture",), *, k: int = 50, **kwargs: Any) -> None:
+        super().__init__(features, **kwargs)
+        self.k = k
+
+    @property
+    def name(self) -> str:
+        """The method's name in tables."""
+        return self._label(f"{self.k} nearest spots")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments, other than the target, that build this method again."""
+        return super().settings() | {"k": self.k}
+
+    def _fit(self, sections: Sequence[AnnData], truths: list[np.ndarray]) -> dict[str, np.ndarray]:
+        inputs, state = self._fit_inputs(sections)
+        return state | {"keys": inputs, "values": np.concatenate(truths)}
+
+    def _predict(self, section: AnnData) -> np.ndarray:
+        return retrieve(
+            self._inputs(section, self.state), self.state["keys"], self.state["values"], k=self.k, distance="l2"
+        )

@@ -1,0 +1,79 @@
+"""Fixed features of a section's patches, by name."""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import numpy as np
+from anndata import AnnData
+
+from stlearn_lib.cache import cache_folder
+from stlearn_lib.data.patches import cut_patches
+from stlearn_lib.data.statistics import colour_texture_statistics
+from stlearn_lib.models.encoders import Encoder, create_encoder, extract_features
+
+PATCH_PX = 224
+
+
+class Features(ABC):
+    """Turns a section into one row of numbers for each spot."""
+
+    weights_id = "none"
+
+    @abstractmethod
+    def __call__(self, section: AnnData) -> np.ndarray:
+        """Return the features, (N, D)."""
+
+
+class ColourTexture(Features):
+    """The 26 colour and texture statistics of `data.statistics`."""
+
+    def __call__(self, section: AnnData) -> np.ndarray:
+        """Return the statistics, (N, 26)."""
+        return colour_texture_statistics(cut_patches(section, PATCH_PX))
+
+
+class DeepFeatures(Features):
+    """The features of a pretrained encoder, without training it.
+
+    Args:
+        encoder: A timm backbone, see `models.encoders.create_encoder`.
+        weights: ``"auto"``, a path, or None for random weights.
+    """
+
+    def __init__(self, encoder: str, weights: str | None = "auto") -> None:
+        self.encoder_name = encoder
+        self.weights = weights
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder, made when it is first needed."""
+        return create_encoder(self.encoder_name, self.weights)
+
+    @property
+    def weights_id(self) -> str:  # type: ignore[override]
+        """Which weights the encoder has."""
+        return self.encoder.weights_id
+
+    def __call__(self, section: AnnData) -> np.ndarray:
+        """Return the features, (N, D)."""
+        return extract_features(cut_patches(section, PATCH_PX), self.encoder, cache=cache_folder("features"))
+
+
+def build_features(name: str, weights: str | None = "auto") -> Features:
+    """Make features by name.
+
+    Args:
+        name: ``"colour_texture"``, or ``"deep:"`` and the name of a timm backbone.
+        weights: The weights of a deep encoder.
+
+    Returns:
+        The features.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if name == "colour_texture":
+        return ColourTexture()
+    if name.startswith("deep:"):
+        return DeepFeatures(name.removeprefix("deep:"), weights)
+    raise ValueError(f"unknown features {name!r}: use 'colour_texture' or 'deep:ENCODER', such as 'deep:mobilenetv2_100'.")
