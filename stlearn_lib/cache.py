@@ -13,7 +13,8 @@ def cache_folder(kind: str) -> Path:
     """Return the folder for one kind of cached file, made if need be.
 
     Args:
-        kind: For example ``"patches"``. The parent is the environment variable ``STLEARN_CACHE``, else the user's cache.
+        kind: For example ``"patches"``. The parent is the environment variable ``STLEARN_CACHE``, else the
+            user's cache.
 
     Returns:
         The folder.

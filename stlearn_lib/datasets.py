@@ -1,8 +1,8 @@
 """Sections and gene lists by name: the registry's files, read.
 
 ``load_sections(["C2", "C3"])`` gives real HER2-positive breast cancer sections. Where they can be had neither from the
-local mirror nor from the network, it gives simulated ones of the same names and says so, loudly: in a warning, in each section's
-metadata, and, through `data_notice`, on the page of the book that used them.
+local mirror nor from the network, it gives simulated ones of the same names and says so, loudly: in a warning, in each
+section's metadata, and, through `data_notice`, on the page of the book that used them.
 """
 
 import html
@@ -63,7 +63,7 @@ def load_sections(names: Sequence[str], *, images: bool = True) -> list[AnnData]
         StlearnError: If real data cannot be had and ``STLEARN_REQUIRE_REAL_DATA=1`` forbids simulated data.
         data_registry.DataError: If a name is unknown, or a file does not have its hash.
     """
-    roles = ("counts", "spots", "labels", "image") if images else ("counts", "spots", "labels")
+    roles = ["counts", "spots", "labels", *(["image"] if images else [])]
     try:
         files = data_registry.fetch_sections("her2st", names, roles=roles)
     except data_registry.NetworkError as error:
@@ -90,7 +90,16 @@ def read_her2st(name: str, files: Mapping[str, Path]) -> AnnData:
         Andersson et al., Nature Communications 12 (2021) 6012.
     """
     facts = {"source": "almaan/her2st"} | (HER2ST_IMAGE_FACTS.get(name, {}) if "image" in files else {})
-    return read_st(**files, name=name, patient=name[0], pixel_scale=facts.get("pixel_scale", 1.0), metadata=facts)
+    return read_st(
+        files["counts"],
+        files["spots"],
+        files.get("image"),
+        files.get("labels"),
+        name=name,
+        patient=name[0],
+        pixel_scale=facts.get("pixel_scale", 1.0),
+        metadata=facts,
+    )
 
 
 def load_gene_list(name: str) -> tuple[str, ...]:
@@ -123,7 +132,9 @@ def load_gene_list(name: str) -> tuple[str, ...]:
 def _simulated_or_error(what: str, cause: Exception) -> None:
     if os.environ.get("STLEARN_REQUIRE_REAL_DATA") == "1":
         raise StlearnError(f"{what}: real data is required (STLEARN_REQUIRE_REAL_DATA=1), but: {cause}") from cause
-    warnings.warn(f"{what}: simulated tissue takes the place of real data, because: {cause}", SimulatedDataWarning, stacklevel=3)
+    warnings.warn(
+        f"{what}: simulated tissue takes the place of real data, because: {cause}", SimulatedDataWarning, stacklevel=3
+    )
 
 
 def data_notice(sections: Sequence[AnnData]) -> HTML:
@@ -142,4 +153,6 @@ def data_notice(sections: Sequence[AnnData]) -> HTML:
             f"<p>The real sections {names} could not be had when this page was built. Every number and picture on it "
             "comes from a simulated tissue and says nothing about breast cancer.</p></div>"
         )
-    return HTML(f'<p class="stlearn-data-real">Computed on real sections: {names} (HER2-positive breast cancer, almaan/her2st).</p>')
+    return HTML(
+        f'<p class="stlearn-data-real">Computed on real sections: {names} (HER2-positive breast cancer, almaan/her2st).</p>'
+    )

@@ -31,3 +31,15 @@ class EvaluationError(StlearnError, ValueError):
 
 class NotFittedError(StlearnError, RuntimeError):
     """A method was asked to predict or to be saved before it was fitted."""
+
+
+class RetrievalError(StlearnError, ValueError):
+    """Queries, keys and values do not fit together, or hold numbers that cannot be compared."""
+
+
+class UndefinedGeneWarning(UserWarning):
+    """A measure is undefined (NaN) for some genes because their values are constant."""
+
+
+class LeakyFoldWarning(UserWarning):
+    """A fold trains on sections of a patient that it also tests on."""

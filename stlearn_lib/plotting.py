@@ -145,7 +145,9 @@ def plot_patches(patches: np.ndarray, titles: Sequence[str] | None = None, colum
     return list(grid.ravel()[: len(patches)])
 
 
-def plot_scores(table: pd.DataFrame, measure: str, ax: Axes | None = None, *, label: str = "", order: Sequence[str] | None = None) -> Axes:
+def plot_scores(
+    table: pd.DataFrame, measure: str, ax: Axes | None = None, *, label: str = "", order: Sequence[str] | None = None
+) -> Axes:
     """Draw one point for each fold and method, so that no fold hides behind a mean.
 
     Args:
@@ -160,7 +162,16 @@ def plot_scores(table: pd.DataFrame, measure: str, ax: Axes | None = None, *, la
     """
     ax = ax or plt.gca()
     sns.stripplot(
-        table, x=measure, y="method", hue="test", order=order, palette=CLASS_PALETTE, jitter=False, dodge=True, size=6, ax=ax
+        table,
+        x=measure,
+        y="method",
+        hue="test",
+        order=order,
+        palette=CLASS_PALETTE,
+        jitter=False,
+        dodge=True,
+        size=6,
+        ax=ax,
     )
     ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)
     ax.set(xlabel=label or measure, ylabel="")

@@ -1,6 +1,6 @@
 r"""Expression spaces: named functions from raw counts to what a model predicts.
 
-With $c_{sg}$ the count of gene $g$ in spot $s$, $\mathcal G$ the chosen genes and $\mathcal S$ the spots of one section:
+With $c_{sg}$ the count of gene $g$ in spot $s$, $\mathcal G$ the chosen genes and $\mathcal S$ the spots of a section:
 
 | name | formula | who uses it |
 |---|---|---|

@@ -3,7 +3,7 @@
 import io
 import pickle
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from anndata import AnnData
 from stlearn_lib.errors import GeneError
 
 # What a pickled array or index of strings is made of; numpy and pandas have moved these functions between versions.
-_HARMLESS: dict[tuple[str, str], Callable[..., Any]] = {
+_HARMLESS: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,

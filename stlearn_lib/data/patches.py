@@ -14,7 +14,7 @@ from stlearn_lib.data.sections import image_path_of, metadata_of, read_image, se
 WHITE = (255, 255, 255)
 
 
-def cut_patches(section: AnnData, patch_px: int = 224, *, patch_um: float | None = None) -> np.ndarray:
+def cut_patches(section: AnnData, patch_px: int = 224, *, patch_um: float | None = None) -> np.memmap:
     """Cut a square patch around each spot.
 
     Without ``patch_um`` a patch is ``patch_px`` pixels of the original scan, as the papers do: about 155 µm at 0.69 µm
@@ -43,7 +43,8 @@ def cut_patches(section: AnnData, patch_px: int = 224, *, patch_um: float | None
     if not path.is_file():
         with written_whole(path) as temporary:
             _cut(section, patch_px, _window_px(section, patch_px, patch_um), temporary)
-    return np.load(path, mmap_mode="r")
+    patches: np.memmap = np.load(path, mmap_mode="r")
+    return patches
 
 
 def _window_px(section: AnnData, patch_px: int, patch_um: float | None) -> int:

@@ -132,7 +132,9 @@ def _read_labels(path: Path) -> pd.Series:
     _check_columns(path, table, LABEL_COLUMNS, numeric=())
     table = table.dropna(subset=["x", "y"], how="all")
     _check_columns(path, table, LABEL_COLUMNS[:2])
-    series = pd.Series(table["label"].astype(str).to_numpy(), index=spot_ids(table["x"].to_numpy(), table["y"].to_numpy()))
+    series = pd.Series(
+        table["label"].astype(str).to_numpy(), index=spot_ids(table["x"].to_numpy(), table["y"].to_numpy())
+    )
     if series.index.has_duplicates:
         raise SectionError(f"{path}: the spot {series.index[series.index.duplicated()][0]!r} is labelled twice.")
     return series
@@ -147,7 +149,8 @@ def _check_columns(
     for column in columns if numeric is None else numeric:
         bad = ~np.isfinite(pd.to_numeric(table[column], errors="coerce").to_numpy(float))
         if bad.any():
-            raise SectionError(f"{path}: row {table.index[np.argmax(bad)] + 2}, column {column} is not a number.")
+            line = int(table.index[bad][0]) + 2  # the header is line 1
+            raise SectionError(f"{path}: row {line}, column {column} is not a number.")
 
 
 def _read_table(path: Path, **kwargs: Any) -> pd.DataFrame:
@@ -155,7 +158,14 @@ def _read_table(path: Path, **kwargs: Any) -> pd.DataFrame:
         raise SectionError(f"{path} does not exist.")
     try:
         table = pd.read_csv(path, sep="\t", **kwargs)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
+    except (
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+        OSError,
+        EOFError,
+        zlib.error,
+    ) as error:
         raise SectionError(f"{path} is no readable table ({error}).") from error
     if table.empty:
         raise SectionError(f"{path} is empty: a header, but no rows.")

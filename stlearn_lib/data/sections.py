@@ -210,7 +210,9 @@ def read_image(section: AnnData, max_px: int | None = None) -> Image.Image:
         try:
             image = file.convert("RGB")
         except OSError as error:
-            raise ImageError(f"section {section_name(section)}: {file.filename} is broken ({error}).") from error
+            raise ImageError(
+                f"section {section_name(section)}: {image_path_of(section)} is broken ({error})."
+            ) from error
     if facts.get("black_background"):
         image = _black_to_white(image)
     scale = image.size[0] / full_size[0]

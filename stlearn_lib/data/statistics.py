@@ -40,7 +40,12 @@ def colour_texture_statistics(patches: np.ndarray) -> np.ndarray:
         >>> bool((abs(colour_texture_statistics(white)) < 1e-12).all())
         True
     """
-    if patches.ndim != 4 or patches.shape[-1] != 3 or patches.dtype != np.uint8 or min(patches.shape[1:3]) < BLOCKS_PX[-1]:
+    if (
+        patches.ndim != 4
+        or patches.shape[-1] != 3
+        or patches.dtype != np.uint8
+        or min(patches.shape[1:3]) < BLOCKS_PX[-1]
+    ):
         raise ValueError(f"patches must be (N, H, W, 3) uint8 of 32 px or more, not {patches.shape} {patches.dtype}.")
     return np.stack([_statistics(np.asarray(patch)) for patch in patches]) if len(patches) else np.zeros((0, 26))
 

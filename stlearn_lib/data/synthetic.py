@@ -101,9 +101,13 @@ def _draw(shares: np.ndarray, of_patient: np.random.Generator, of_section: np.ra
     stain = of_patient.uniform(0.85, 1.15, (2, 1, 1, 1))
     haematoxylin, eosin = np.array([0.65, 0.70, 0.29]), np.array([0.07, 0.99, 0.11])
     height, width = shares.shape[1:]
-    centres = (of_section.random((height, width), dtype=np.float32) < 0.004 * (shares[0] + 0.25 * shares[1])).astype(np.float32)
+    centres = (of_section.random((height, width), dtype=np.float32) < 0.004 * (shares[0] + 0.25 * shares[1])).astype(
+        np.float32
+    )
     nuclei = np.clip(gaussian_filter(centres, 3.0) * 60, 0, 1)
-    ground = np.tensordot([0.20, 0.26, 0.03], shares, axes=1) * (1 + 0.1 * gaussian_filter(of_section.standard_normal((height, width), dtype=np.float32), 2))
+    ground = np.tensordot([0.20, 0.26, 0.03], shares, axes=1) * (
+        1 + 0.1 * gaussian_filter(of_section.standard_normal((height, width), dtype=np.float32), 2)
+    )
     density = stain[0] * nuclei[..., None] * haematoxylin + stain[1] * ground[..., None] * eosin
     return np.clip(255 * 10**-density, 0, 255).astype(np.uint8)
 

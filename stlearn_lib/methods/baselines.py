@@ -67,6 +67,7 @@ class FeatureMethod(Method):
     Features are standardised by the training spots' mean and spread, or, with ``standardize="section"``, each section
     by its own: that removes a difference in stain between patients, and needs the whole test section's image at once.
     A block of features wider than ``n_components`` is reduced to so many principal components of the training spots.
+    Each block is scaled to unit total variance, so that 1,280 deep features do not outweigh 26 statistics.
 
     Args:
         features: Blocks of features, side by side: names such as ``"colour_texture"`` or ``"deep:mobilenetv2_100"``.
@@ -129,11 +130,13 @@ class FeatureMethod(Method):
         blocks = []
         for i, block in enumerate(self._blocks):
             scaled = self._scale(block(section), state, i)
+            scaled /= np.sqrt(scaled.shape[1])
             blocks.append(scaled @ state[f"components_{i}"].T if f"components_{i}" in state else scaled)
         return np.concatenate(blocks, axis=1)
 
     def _scale(self, values: np.ndarray, state: dict[str, np.ndarray], i: int) -> np.ndarray:
-        mean, spread = _mean_and_spread(values) if self.standardize == "section" else (state[f"mean_{i}"], state[f"spread_{i}"])
+        own = self.standardize == "section"
+        mean, spread = _mean_and_spread(values) if own else (state[f"mean_{i}"], state[f"spread_{i}"])
         return (values - mean) / spread
 
 
@@ -147,7 +150,7 @@ class Ridge(FeatureMethod):
 
     $$\min_W \lVert Y - XW \rVert_F^2 + \alpha \lVert W \rVert_F^2$$
 
-    with standardised features $X$ and centred expression $Y$; the intercept is not penalised.
+    with features $X$ scaled as `FeatureMethod` says and centred expression $Y$; the intercept is not penalised.
 
     Args:
         features: Blocks of features, see `FeatureMethod`.
@@ -161,7 +164,7 @@ class Ridge(FeatureMethod):
         Hoerl and Kennard, Technometrics 12 (1970) 55.
     """
 
-    def __init__(self, features: Sequence[str] = ("colour_texture",), *, alpha: float = 100.0, **kwargs: Any) -> None:
+    def __init__(self, features: Sequence[str] = ("colour_texture",), *, alpha: float = 10.0, **kwargs: Any) -> None:
         super().__init__(features, **kwargs)
         self.alpha = alpha
 
@@ -186,8 +189,8 @@ class Ridge(FeatureMethod):
 class NearestSpots(FeatureMethod):
     """Borrows the expression of the training spots whose patches look most alike.
 
-    The k most cosine-similar training spots, weighted by the inverse square of their distance: mclSTExp's way to predict, with
-    fixed features in the place of learnt embeddings.
+    The k most cosine-similar training spots, weighted by the inverse square of their distance: mclSTExp's way to
+    predict, with fixed features in the place of learnt embeddings.
 
     Args:
         features: Blocks of features, see `FeatureMethod`.

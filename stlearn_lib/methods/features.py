@@ -1,7 +1,8 @@
 """Fixed features of a section's patches, by name."""
 
 from abc import ABC, abstractmethod
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 from anndata import AnnData
@@ -29,7 +30,15 @@ class ColourTexture(Features):
 
     def __call__(self, section: AnnData) -> np.ndarray:
         """Return the statistics, (N, 26)."""
-        return colour_texture_statistics(cut_patches(section, PATCH_PX))
+        return _statistics_of(cut_patches(section, PATCH_PX).filename)
+
+
+@lru_cache(maxsize=128)
+def _statistics_of(patches: Path) -> np.ndarray:
+    """Measure once in a process: the name of a file of patches changes with what is in it."""
+    values = colour_texture_statistics(np.load(patches, mmap_mode="r"))
+    values.flags.writeable = False
+    return values
 
 
 class DeepFeatures(Features):
@@ -76,4 +85,6 @@ def build_features(name: str, weights: str | None = "auto") -> Features:
         return ColourTexture()
     if name.startswith("deep:"):
         return DeepFeatures(name.removeprefix("deep:"), weights)
-    raise ValueError(f"unknown features {name!r}: use 'colour_texture' or 'deep:ENCODER', such as 'deep:mobilenetv2_100'.")
+    raise ValueError(
+        f"unknown features {name!r}: use 'colour_texture' or 'deep:ENCODER', such as 'deep:mobilenetv2_100'."
+    )

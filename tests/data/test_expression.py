@@ -19,7 +19,9 @@ def reference(reference_folder):
 @pytest.fixture(scope="module", params=["C2", "B4"])
 def real(request, mirror):
     root, name = mirror / "her2st", request.param
-    section = read_st(root / f"ST-cnts/{name}.tsv.gz", root / f"ST-spotfiles/{name}_selection.tsv", name=name, patient=name[0])
+    section = read_st(
+        root / f"ST-cnts/{name}.tsv.gz", root / f"ST-spotfiles/{name}_selection.tsv", name=name, patient=name[0]
+    )
     return name, section, read_gene_list(mirror / "gene_lists/mclstexp/her_hvg_cut_1000.npy")
 
 

@@ -105,7 +105,7 @@ def test_selection_is_the_union_of_sections_cut_by_spots(cohort):
 def test_selection_looks_at_nothing_but_its_sections(cohort):
     before = [section.X.copy() for section in cohort[:2]]
     select_genes(cohort[:2], n_top=40, min_spots=100)
-    assert all((section.X != x).nnz == 0 for section, x in zip(cohort[:2], before, strict=True))
+    assert all((x != section.X).nnz == 0 for section, x in zip(cohort[:2], before, strict=True))
 
 
 def test_impossible_selection(cohort):

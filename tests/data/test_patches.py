@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,8 +24,14 @@ def small(tmp_path):
             index=["1x1", "2x2", "3x3"],
         )
         return make_section(
-            np.ones((3, 2)), ("a", "b"), spots, name="X1", patient="X", image_path=tmp_path / "noise.png",
-            um_per_px=um_per_px, metadata=metadata,
+            np.ones((3, 2)),
+            ("a", "b"),
+            spots,
+            name="X1",
+            patient="X",
+            image_path=tmp_path / "noise.png",
+            um_per_px=um_per_px,
+            metadata=metadata,
         )
 
     return build, pixels
@@ -71,8 +78,7 @@ def test_reduced_copy_shows_the_same_tissue(small):
 
 
 def cache_files():
-    folder = os.path.join(os.environ["STLEARN_CACHE"], "patches")
-    return {name: os.stat(os.path.join(folder, name)).st_mtime_ns for name in os.listdir(folder)}
+    return {path.name: path.stat().st_mtime_ns for path in Path(os.environ["STLEARN_CACHE"], "patches").iterdir()}
 
 
 def test_patches_are_reused_until_something_changes(small, tmp_path, monkeypatch):
@@ -100,7 +106,7 @@ def test_a_failed_cut_leaves_nothing(small, tmp_path, monkeypatch):
     monkeypatch.setattr("stlearn_lib.data.patches._window", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cut_patches(section, 32)
-    assert os.listdir(tmp_path / "cache/patches") == []
+    assert not list((tmp_path / "cache/patches").iterdir())
 
 
 @pytest.mark.parametrize("sizes", [{"patch_px": 0}, {"patch_um": 0.0}])

@@ -12,7 +12,9 @@ from stlearn_lib.data.sections import metadata_of, um_per_px_of
 from stlearn_lib.datasets import read_her2st
 from stlearn_lib.errors import SectionError
 
-SECTIONS = [f"{patient}{i}" for patient, n in zip("ABCDEFGH", (6, 6, 6, 6, 3, 3, 3, 3), strict=True) for i in range(1, n + 1)]
+SECTIONS = [
+    f"{patient}{i}" for patient, n in zip("ABCDEFGH", (6, 6, 6, 6, 3, 3, 3, 3), strict=True) for i in range(1, n + 1)
+]
 NO_READS = {"A1": 2, "C4": 3, "D5": 3}  # spots in the spot file that have no row of counts
 
 
@@ -68,7 +70,12 @@ def test_mouse_olfactory_bulb(mirror):
 
 # A whole section small enough to break in every way.
 COUNTS = "\tGNAS\tFASN\n1x1\t3\t0\n2x1\t0\t1\n"
-SPOTS = "x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y\n1\t1\t1.0\t1.0\t100\t100\n2\t1\t2.0\t1.0\t200\t100\n2\t2\t2.0\t2.0\t200\t200\n"
+SPOTS = """\
+x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y
+1\t1\t1.0\t1.0\t100\t100
+2\t1\t2.0\t1.0\t200\t100
+2\t2\t2.0\t2.0\t200\t200
+"""
 LABELS = "x\ty\tlabel\n1.02\t0.99\tinvasive cancer\n"
 
 
@@ -137,7 +144,10 @@ def test_missing_file_is_named(write, tmp_path, role):
         read_st(**files, name="X1", patient="X")
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"plain text", lambda raw: raw[:20] + b"\0\0\0\0" + raw[24:]])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda raw: raw[: len(raw) // 2], lambda raw: b"plain text", lambda raw: raw[:20] + b"\0\0\0\0" + raw[24:]],
+)
 def test_broken_gzip_is_named(write, tmp_path, damage):
     path = tmp_path / "broken.tsv.gz"
     path.write_bytes(damage(gzip.compress(("\tGNAS\n" + "1x1\t3\n2x1\t4\n" * 200).encode())))
@@ -166,7 +176,14 @@ def test_what_is_written_is_read(tmp_path_factory, counts, step):
     pd.DataFrame(counts, index=ids, columns=["a", "b", "c"]).to_csv(folder / "counts.tsv.gz", sep="\t")
     grid = np.arange(len(counts))
     pd.DataFrame(
-        {"x": grid + 1, "y": grid + 2, "new_x": grid + 1, "new_y": grid + 2, "pixel_x": grid * step, "pixel_y": grid * step}
+        {
+            "x": grid + 1,
+            "y": grid + 2,
+            "new_x": grid + 1,
+            "new_y": grid + 2,
+            "pixel_x": grid * step,
+            "pixel_y": grid * step,
+        }
     ).to_csv(folder / "spots.tsv", sep="\t", index=False)
     section = read_st(folder / "counts.tsv.gz", folder / "spots.tsv", name="X1", patient="X")
     np.testing.assert_array_equal(section.X.toarray(), np.float32(counts))

@@ -37,7 +37,9 @@ def test_turned_and_mirrored_patches_measure_the_same():
     np.testing.assert_allclose(both, both[[0, 0, 0]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("patches", [np.zeros((2, 64, 64), np.uint8), np.zeros((2, 64, 64, 3)), np.zeros((2, 16, 16, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "patches", [np.zeros((2, 64, 64), np.uint8), np.zeros((2, 64, 64, 3)), np.zeros((2, 16, 16, 3), np.uint8)]
+)
 def test_other_arrays_are_refused(patches):
     with pytest.raises(ValueError, match=r"must be \(N, H, W, 3\) uint8 of 32 px or more"):
         colour_texture_statistics(patches)

@@ -1,0 +1,55 @@
+"""Measures, bootstrap intervals and spatial autocorrelation: how good is a prediction, and how sure are we?"""
+
+from stlearn_lib.evaluation.ceiling import Reliability, predict_from_neighbours, split_half_reliability
+from stlearn_lib.evaluation.cross_validation import MEASURES, POOLED, Protocol, cross_validate, summarise
+from stlearn_lib.evaluation.intervals import Interval, bootstrap_interval, paired_difference
+from stlearn_lib.evaluation.measures import (
+    Scores,
+    acg,
+    best,
+    heg,
+    mae,
+    mae_per_gene,
+    mse,
+    mse_per_gene,
+    pearson_per_gene,
+    pearson_per_spot,
+    r2,
+    r2_per_gene,
+    score,
+    spearman_per_gene,
+)
+from stlearn_lib.evaluation.spatial import morans_i, spatial_weights
+from stlearn_lib.retrieval import nearest_keys, retrieve
+
+__all__ = [
+    "MEASURES",
+    "POOLED",
+    "Interval",
+    "Protocol",
+    "Reliability",
+    "Scores",
+    "acg",
+    "best",
+    "bootstrap_interval",
+    "cross_validate",
+    "heg",
+    "mae",
+    "mae_per_gene",
+    "morans_i",
+    "mse",
+    "mse_per_gene",
+    "nearest_keys",
+    "paired_difference",
+    "pearson_per_gene",
+    "pearson_per_spot",
+    "predict_from_neighbours",
+    "r2",
+    "r2_per_gene",
+    "retrieve",
+    "score",
+    "spatial_weights",
+    "spearman_per_gene",
+    "split_half_reliability",
+    "summarise",
+]
