@@ -678,6 +678,27 @@ HER2ST_SECTIONS: tuple[str, ...] = tuple(
 _REDUCED_IMAGES = {"A1": "app/www/imgs/A1_HE_image_dark.png"}
 
 
+def describe(dataset: str) -> Dataset:
+    """Give a data set's entry in the table.
+
+    Args:
+        dataset: A name in `DATASETS`.
+
+    Returns:
+        The entry.
+
+    Raises:
+        UnknownNameError: If the table has no such data set; it names those that come close.
+
+    Example:
+        >>> describe("tcga_luad").access
+        'open'
+    """
+    if dataset not in DATASETS:
+        raise UnknownNameError(f"There is no data set {dataset!r}. {_known(dataset, DATASETS)}")
+    return DATASETS[dataset]
+
+
 def fetch(dataset: str, files: str | Iterable[str] | None = None, *, progress: bool = True) -> dict[str, Path]:
     """Give the local paths of a data set's files: from the mirror, from the cache, or downloaded into the cache.
 
@@ -707,7 +728,7 @@ def fetch(dataset: str, files: str | Iterable[str] | None = None, *, progress: b
         ...     print(error)  # doctest: +ELLIPSIS
         bcnb cannot be fetched by a program alone; access: on request: (1) open https://bupt-ai-cz.github.io/BCNB/; ...
     """
-    entry = _entry(dataset)
+    entry = describe(dataset)
     if not entry.files:
         raise AccessError(_steps(dataset))
     return {file.name: _fetch_file(dataset, file, progress) for file in _select(dataset, files)}
@@ -746,7 +767,7 @@ def fetch_sections(
         ...     print(error)
         her2st has no section 'J1'. Its sections are: A1, A2, A3, A4, A5, A6, B1, B2, ...
     """
-    _entry(dataset)
+    describe(dataset)
     if dataset != "her2st":
         raise UnknownNameError(f"{dataset} is not laid out by sections; her2st is. Use fetch({dataset!r}) instead.")
     wanted = set(roles)
@@ -789,14 +810,9 @@ def _known(asked: str, names: Iterable[str]) -> str:
     return f"{hint}Known are: {', '.join(list(table.values())[:5])}{', ...' if len(table) > 5 else ''}"
 
 
-def _entry(dataset: str) -> Dataset:
-    if dataset not in DATASETS:
-        raise UnknownNameError(f"There is no data set {dataset!r}. {_known(dataset, DATASETS)}")
-    return DATASETS[dataset]
-
 
 def _select(dataset: str, files: str | Iterable[str] | None) -> list[File]:
-    table = {file.name: file for file in _entry(dataset).files}
+    table = {file.name: file for file in describe(dataset).files}
     if files is None:
         return list(table.values())
     chosen: dict[str, File] = {}

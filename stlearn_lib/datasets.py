@@ -49,25 +49,27 @@ class SimulatedDataWarning(UserWarning):
     """Simulated sections stand in the place of real ones."""
 
 
-def load_sections(names: Sequence[str], *, images: bool = True) -> list[AnnData]:
+def load_sections(names: Sequence[str], *, images: bool = True, allow_simulated: bool = True) -> list[AnnData]:
     """Load HER2-positive breast cancer sections by name, from the mirror, the cache or the network.
 
     Args:
         names: For example ``["C2", "B4"]``; the letter is the patient.
         images: Whether the images are wanted: all 36 sections' tables are small, their images are not.
+        allow_simulated: Whether simulated sections may take the place of real ones; ``STLEARN_REQUIRE_REAL_DATA=1``
+            forbids it everywhere.
 
     Returns:
         One section for each name. Either all are real or all are simulated.
 
     Raises:
-        StlearnError: If real data cannot be had and ``STLEARN_REQUIRE_REAL_DATA=1`` forbids simulated data.
+        StlearnError: If real data cannot be had and simulated data is not allowed.
         data_registry.DataError: If a name is unknown, or a file does not have its hash.
     """
     roles = ["counts", "spots", "labels", *(["image"] if images else [])]
     try:
         files = data_registry.fetch_sections("her2st", names, roles=roles)
     except data_registry.NetworkError as error:
-        _simulated_or_error("her2st", error)
+        _simulated_or_error("her2st", error, allow_simulated)
         folder = cache_folder("simulated")
         return [synthetic.simulate_section(name, folder) for name in names]
     return [read_her2st(name, files[name]) for name in names]
@@ -102,18 +104,19 @@ def read_her2st(name: str, files: Mapping[str, Path]) -> AnnData:
     )
 
 
-def load_gene_list(name: str) -> tuple[str, ...]:
+def load_gene_list(name: str, *, allow_simulated: bool = True) -> tuple[str, ...]:
     """Load a published gene list by name.
 
     Args:
         name: A key of `GENE_LISTS`.
+        allow_simulated: Whether the simulated tissue's genes may take the list's place, see `load_sections`.
 
     Returns:
         The genes, in the published order; of the simulated tissue all genes where the list cannot be had.
 
     Raises:
         GeneError: If the name is unknown, or the file does not hold the published number of genes.
-        StlearnError: If it cannot be had and ``STLEARN_REQUIRE_REAL_DATA=1``.
+        StlearnError: If it cannot be had and simulated data is not allowed.
     """
     if name not in GENE_LISTS:
         raise GeneError(f"unknown gene list {name!r}; known: {', '.join(GENE_LISTS)}.")
@@ -121,7 +124,7 @@ def load_gene_list(name: str) -> tuple[str, ...]:
     try:
         path = data_registry.fetch("gene_lists", [file])[file]
     except data_registry.NetworkError as error:
-        _simulated_or_error(f"gene list {name}", error)
+        _simulated_or_error(f"gene list {name}", error, allow_simulated)
         return synthetic.gene_names()
     genes = read_gene_list(path)
     if len(genes) != n_genes:
@@ -129,9 +132,9 @@ def load_gene_list(name: str) -> tuple[str, ...]:
     return genes
 
 
-def _simulated_or_error(what: str, cause: Exception) -> None:
-    if os.environ.get("STLEARN_REQUIRE_REAL_DATA") == "1":
-        raise StlearnError(f"{what}: real data is required (STLEARN_REQUIRE_REAL_DATA=1), but: {cause}") from cause
+def _simulated_or_error(what: str, cause: Exception, allow_simulated: bool) -> None:
+    if not allow_simulated or os.environ.get("STLEARN_REQUIRE_REAL_DATA") == "1":
+        raise StlearnError(f"{what}: real data is required, but it cannot be had. {cause}") from cause
     warnings.warn(
         f"{what}: simulated tissue takes the place of real data, because: {cause}", SimulatedDataWarning, stacklevel=3
     )
@@ -154,5 +157,6 @@ def data_notice(sections: Sequence[AnnData]) -> HTML:
             "comes from a simulated tissue and says nothing about breast cancer.</p></div>"
         )
     return HTML(
-        f'<p class="stlearn-data-real">Computed on real sections: {names} (HER2-positive breast cancer, almaan/her2st).</p>'
+        f'<p class="stlearn-data-real">Computed on real sections: {names} (HER2-positive breast cancer, '
+        "almaan/her2st).</p>"
     )

@@ -9,6 +9,10 @@ class SectionError(StlearnError, ValueError):
     """A section's file, column, spot or image is missing or malformed."""
 
 
+class SpaceError(StlearnError, ValueError):
+    """An expression space is unknown."""
+
+
 class GeneError(StlearnError, ValueError):
     """A gene list is unknown, or names genes that a section does not have."""
 

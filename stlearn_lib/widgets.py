@@ -115,7 +115,7 @@ def gene_picker(
     def describe(gene: str) -> str:
         measured, *predicted = panels(gene).values()
         present = np.mean(measured > 0)
-        text = f"{gene}, measured in {section.n_obs} spots: mean {measured.mean():.2f}, present in {present:.0%} of them"
+        text = f"{gene} measured in {section.n_obs} spots: mean {measured.mean():.2f}, present in {present:.0%} of them"
         if not predicted:
             return text + "."
         return text + f"; the prediction correlates with r = {np.corrcoef(measured, predicted[0])[0, 1]:.2f}."

@@ -12,7 +12,7 @@ LAYERS = (
     ("data", "models", "losses", "retrieval"),
     ("methods",),
     ("evaluation",),
-    ("datasets", "plotting"),
+    ("datasets", "plotting", "protocols"),
     ("widgets",),
     ("cli",),
 )

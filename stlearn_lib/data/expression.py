@@ -4,8 +4,8 @@ With $c_{sg}$ the count of gene $g$ in spot $s$, $\mathcal G$ the chosen genes a
 
 | name | formula | who uses it |
 |---|---|---|
-| `spot_log10_10k` | $\log_{10}(1 + 10^4\, c_{sg} / \sum_{g' \in \mathcal G} c_{sg'})$ | mclSTExp's model inputs, NH2ST |
-| `gene_log10_10k` | $\log_{10}(1 + 10^4\, c_{sg} / \sum_{s' \in \mathcal S} c_{s'g})$ | mclSTExp's released evaluation |
+| `spot_log10_10k` | $\log_{10}(1 + 10^4\, c_{sg} / \sum_{g' \in \mathcal G} c_{sg'})$ | mclSTExp's inputs, NH2ST |
+| `gene_log10_10k` | $\log_{10}(1 + 10^4\, c_{sg} / \sum_{s' \in \mathcal S} c_{s'g})$ | mclSTExp's evaluation |
 | `spot_ln_1m` | $\ln(1 + 10^6\, c_{sg} / \sum_{\text{all } g'} c_{sg'})$ | mclSTExp's paper |
 | `cp10k_log1p` | $\ln(1 + 10^4\, c_{sg} / \sum_{\text{all } g'} c_{sg'})$ | RankByGene |
 
@@ -22,7 +22,7 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from stlearn_lib.data.sections import section_name
-from stlearn_lib.errors import GeneError
+from stlearn_lib.errors import GeneError, SpaceError
 
 
 def spot_log10_10k(counts: np.ndarray, library: np.ndarray) -> np.ndarray:
@@ -131,7 +131,7 @@ class Target:
         gene_list: The list's name, for tables.
 
     Raises:
-        ValueError: If the space is unknown.
+        SpaceError: If the space is unknown.
         GeneError: If there is no gene, or one occurs twice.
     """
 
@@ -142,7 +142,7 @@ class Target:
 
     def __post_init__(self) -> None:
         if self.space not in SPACES:
-            raise ValueError(f"unknown expression space {self.space!r}; known: {', '.join(SPACES)}.")
+            raise SpaceError(f"unknown expression space {self.space!r}; known: {', '.join(SPACES)}.")
         if not self.genes or len(set(self.genes)) != len(self.genes):
             raise GeneError(f"gene list {self.gene_list!r} is empty or names a gene twice.")
 

@@ -13,7 +13,7 @@ from stlearn_lib.errors import SectionError
 
 GRID_UM = 50.0
 CANVAS = 256  # 12.8 mm: an ST array is 6.6 mm wide and may be turned
-STEP_DEG = 4
+STEP_DEG = 3
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Alignment:
     Args:
         positions_um: Positions of the moving section's spots in the fixed section, (N, 2) in micrometres.
         similarity: Normalised correlation of the two tissues after alignment, 0 to 1.
-        angle_deg: The turn, in steps of 4°.
+        angle_deg: The turn, in steps of 3°.
         flipped: Whether the section had to be turned over.
     """
 
@@ -37,7 +37,7 @@ def align(moving: AnnData, fixed: AnnData) -> Alignment:
     r"""Find the turn, flip and shift that lay one section's tissue on another's.
 
     Both images are reduced to optical density on a 50 µm grid, with everything far from a spot set to zero. Every
-    turn in steps of 4° and both sides are tried; for each, the best shift follows from the cross-correlation
+    turn in steps of 3° and both sides are tried; for each, the best shift follows from the cross-correlation
 
     $$(A \star B)(s) = \sum_x A(x)\, B(x + s),$$
 

@@ -73,7 +73,8 @@ def make_section(
     matrix = sparse.csr_matrix(counts, dtype=np.float32)
     if matrix.shape != (len(spots), len(genes)):
         raise SectionError(
-            f"section {name}: counts have shape {matrix.shape}, but there are {len(spots)} spots and {len(genes)} genes."
+            f"section {name}: counts have shape {matrix.shape}, but there are {len(spots)} spots and "
+            f"{len(genes)} genes."
         )
     _check_unique(name, "spot", spots.index)
     _check_unique(name, "gene", pd.Index(list(genes)))

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from stlearn_lib.data.expression import SPACES, Target, chosen_counts, expression, library_size, smooth_3x3
 from stlearn_lib.data.genes import read_gene_list
 from stlearn_lib.data.readers import read_st
-from stlearn_lib.errors import GeneError
+from stlearn_lib.errors import GeneError, SpaceError
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,6 @@ def test_target_refuses_bad_lists(genes):
 
 
 def test_target_refuses_unknown_spaces():
-    with pytest.raises(ValueError, match="unknown expression space 'log'; known: spot_log10_10k"):
+    with pytest.raises(SpaceError, match="unknown expression space 'log'; known: spot_log10_10k"):
         Target(("a",), "log")
     assert Target(("a",)).in_space("spot_ln_1m").space == "spot_ln_1m"

@@ -1,0 +1,118 @@
+"""The command line, ``stlearn-lib``: data in, scores out."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import data_registry
+from stlearn_lib.data.expression import SPACES, Target
+from stlearn_lib.datasets import GENE_LISTS, load_gene_list, load_sections
+from stlearn_lib.errors import StlearnError
+from stlearn_lib.evaluation import Protocol, cross_validate, summarise
+from stlearn_lib.methods.registry import METHODS, create_method
+from stlearn_lib.protocols import PROTOCOLS, folds_of, sections_of
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Learn, check and apply the prediction of spatial gene expression from H&E slides.\n\n"
+    "Start with `stlearn-lib data list`, then `stlearn-lib evaluate ridge-colour --protocol within-C`.",
+    epilog="Files come from the folder that STLEARN_DATA_MIRROR names, then from STLEARN_CACHE, then from the network.",
+)
+data = typer.Typer(no_args_is_help=True, help="Find, fetch and verify the data sets that the papers use.")
+app.add_typer(data, name="data")
+
+out = Console()
+SHOWN = ("acg", "heg", "best", "mse", "mae", "n_undefined_genes")
+
+Files = Annotated[
+    list[str] | None, typer.Argument(help="Names or patterns such as 'ST-cnts/C*'; without them, all files.")
+]
+
+
+@data.command("list")
+def list_datasets() -> None:
+    """List every data set: name, size, whether it is open."""
+    table = Table("name", "what it is", "size", "access")
+    for name, dataset in data_registry.DATASETS.items():
+        table.add_row(name, dataset.title, dataset.size, "open" if dataset.access == "open" else "by a person")
+    out.print(table)
+
+
+@data.command()
+def info(dataset: str) -> None:
+    """Show one data set: licence, citation, how to get it, its files."""
+    entry = data_registry.describe(dataset)
+    table = Table(show_header=False, box=None)
+    for field in ("title", "description", "format", "size", "licence", "citation", "access"):
+        table.add_row(field, getattr(entry, field))
+    table.add_row("files", "\n".join(file.name for file in entry.files) or "not listed here")
+    out.print(table)
+
+
+@data.command()
+def fetch(dataset: str, files: Files = None) -> None:
+    """Fetch files, from the mirror, the cache or the network, and verify them.
+
+    Interrupted downloads continue with the next call. Example: stlearn-lib data fetch her2st 'ST-cnts/C*'
+    """
+    for path in data_registry.fetch(dataset, files).values():
+        out.print(path, soft_wrap=True)
+
+
+@data.command()
+def verify(dataset: str, files: Files = None) -> None:
+    """Compare local files with their hashes; exit code 1 if one is corrupt. Nothing is downloaded."""
+    statuses = data_registry.verify(dataset, files)
+    for name, status in statuses.items():
+        out.print(f"{status.state:8} {name}", soft_wrap=True)
+    if any(status.state == "corrupt" for status in statuses.values()):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="\n\n".join(f"{name}: {what}." for name, (what, _) in PROTOCOLS.items()))
+def evaluate(
+    method: Annotated[str, typer.Argument(help=f"What to fit and score: {', '.join(METHODS)}.")],
+    protocol: Annotated[str, typer.Option(help="Folds, explained below.")] = "within-C",
+    space: Annotated[str, typer.Option(help=f"What to predict and score: {', '.join(SPACES)}.")] = "spot_log10_10k",
+    genes: Annotated[str, typer.Option(help=f"Published gene list: {', '.join(GENE_LISTS)}.")] = "mclstexp_her2st",
+    smooth: Annotated[bool, typer.Option("--smooth", help="Average each spot with its 3x3 neighbours.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the table here (.csv), a row for each test section.")
+    ] = None,
+) -> None:
+    """Cross-validate a method on real sections and print its scores.
+
+    ACG is the mean correlation over all genes, HEG over the 50 most highly expressed, best over the 50 best predicted.
+    The score depends on the space more than on most methods: compare within one space only.
+    """
+    chosen, folds = create_method(method), folds_of(protocol)
+    target = Target(load_gene_list(genes, allow_simulated=False), space, smooth, gene_list=genes)
+    sections = load_sections(sections_of(folds), allow_simulated=False)
+    scores = cross_validate(chosen, sections, Protocol(protocol, folds, target))
+    if output is not None:
+        scores.to_csv(output, index=False)
+    table = Table("test", *SHOWN, title=f"{scores['method'].iloc[0]}, {protocol}, {space}, {len(target.genes)} genes")
+    for _, row in scores.iterrows():
+        table.add_row(row["test"], *(f"{row[name]:.3f}" for name in SHOWN[:-1]), str(row["n_undefined_genes"]))
+    mean = summarise(scores).iloc[0]
+    table.add_section()
+    table.add_row("mean", *(f"{mean[name]:.3f}" for name in SHOWN[:-1]), "")
+    out.print(table)
+
+
+def main() -> None:
+    """Run the command line: 0 if all went well, 1 with one line if the user can mend it, 2 if it was called wrongly."""
+    logging.captureWarnings(True)
+    logging.basicConfig(format="%(message)s")
+    try:
+        app()
+    except (StlearnError, data_registry.DataError, OSError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,66 @@
+"""The methods by the names that the command line uses, and saved methods of any kind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from stlearn_lib.errors import StlearnError
+from stlearn_lib.methods.base import SETTINGS_FILE, Method
+from stlearn_lib.methods.baselines import NearestSpots, Ridge, TotalCountOracle, TrainingMean
+
+DEEP = "deep:mobilenetv2_100"
+
+METHODS: dict[str, Callable[[], Method]] = {
+    "mean": TrainingMean,
+    "oracle": TotalCountOracle,
+    "ridge-colour": Ridge,
+    "ridge-colour-section": lambda: Ridge(standardize="section"),
+    "ridge-deep": lambda: Ridge([DEEP]),
+    "ridge-both": lambda: Ridge(["colour_texture", DEEP]),
+    "nearest-both": lambda: NearestSpots(["colour_texture", DEEP]),
+}
+"""Each call makes a new, unfitted method."""
+
+_KINDS: dict[str, type[Method]] = {
+    kind.__name__: kind for kind in (TrainingMean, TotalCountOracle, Ridge, NearestSpots)
+}
+
+
+def create_method(name: str) -> Method:
+    """Make an unfitted method by its name.
+
+    Args:
+        name: A key of `METHODS`.
+
+    Returns:
+        The method, without a target.
+
+    Raises:
+        StlearnError: If the name is unknown.
+
+    Example:
+        >>> create_method("ridge-colour").name
+        'ridge (colour_texture)'
+    """
+    if name not in METHODS:
+        raise StlearnError(f"unknown method {name!r}; known: {', '.join(METHODS)}.")
+    return METHODS[name]()
+
+
+def load_method(folder: Path | str) -> Method:
+    """Read a saved method, whichever it is.
+
+    Args:
+        folder: What `Method.save` wrote.
+
+    Returns:
+        The fitted method.
+
+    Raises:
+        StlearnError: If the folder holds no method that is known here.
+    """
+    try:
+        kind = json.loads((Path(folder) / SETTINGS_FILE).read_text())["method"]
+        return _KINDS[kind].load(folder)
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise StlearnError(f"{folder} holds no method that is known here ({error}).") from error
