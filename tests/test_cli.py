@@ -1,0 +1,103 @@
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from stlearn_lib.cli import main
+from stlearn_lib.methods.registry import METHODS
+from stlearn_lib.protocols import PROTOCOLS
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Call the command line in this process; starting one for each call takes seconds."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["stlearn-lib", *arguments])
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        else:
+            code = 0
+        return SimpleNamespace(returncode=code, **capsys.readouterr()._asdict())
+
+    return run
+
+
+def test_the_installed_command_starts():
+    command = [Path(sys.executable).parent / "stlearn-lib", "data", "info", "her2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and done.stderr.startswith("error:") and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["data"], ["data", "fetch"], ["evaluate"]])
+def test_help_teaches(run, command):
+    done = run(*command, "--help")
+    assert done.returncode == 0
+    if command == ["evaluate"]:
+        assert all(name in done.out for name in (*METHODS, *PROTOCOLS))
+
+
+def test_list_and_info(run):
+    listed = run("data", "list")
+    assert listed.returncode == 0 and "her2st" in listed.out and "hest_1k" in listed.out
+    shown = run("data", "info", "hest_1k")
+    assert shown.returncode == 0 and "agreement" in shown.out and "CC BY-NC-SA" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["data", "info", "her2"], "Did you mean 'her2st'"),
+        (["data", "fetch", "her2st", "ST-cnts/Z9.tsv.gz"], "no file 'ST-cnts/Z9.tsv.gz'"),
+        (["data", "fetch", "hest_1k"], "cannot be fetched by a program alone"),
+        (["evaluate", "lasso"], "unknown method 'lasso'; known: mean"),
+        (["evaluate", "mean", "--protocol", "mine"], "unknown protocol 'mine'; known: within-C"),
+        (["evaluate", "mean", "--genes", "mine"], "unknown gene list 'mine'"),
+        (["evaluate", "mean", "--space", "log"], "unknown expression space 'log'"),
+    ],
+)
+def test_user_errors_are_one_line_and_exit_code_1(run, command, message, mirror):
+    done = run(*command)
+    assert done.returncode == 1
+    assert done.err.startswith("error:") and message in done.err
+    assert "Traceback" not in done.err
+
+
+def test_wrong_usage_is_exit_code_2(run):
+    done = run("evaluate")
+    assert done.returncode == 2 and "Missing argument" in done.err
+
+
+def test_scores_are_never_simulated(run, tmp_path, monkeypatch):
+    monkeypatch.delenv("STLEARN_DATA_MIRROR", raising=False)
+    monkeypatch.setenv("STLEARN_CACHE", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
+    done = run("evaluate", "mean")
+    assert done.returncode == 1 and "real data is required" in done.err and "Traceback" not in done.err
+
+
+def test_fetch_prints_paths_and_verify_finds_damage(run, mirror, tmp_path, monkeypatch):
+    done = run("data", "fetch", "gene_lists", "nh2st/*")
+    paths = done.out.split()
+    assert done.returncode == 0 and len(paths) == 6 and all(Path(path).is_file() for path in paths)
+    assert run("data", "verify", "gene_lists").returncode == 0
+
+    broken = tmp_path / "gene_lists/nh2st/genes_INT.npy"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"damaged")
+    monkeypatch.setenv("STLEARN_DATA_MIRROR", str(tmp_path))
+    monkeypatch.setenv("STLEARN_CACHE", str(tmp_path))
+    done = run("data", "verify", "gene_lists", "nh2st/*")
+    assert done.returncode == 1 and "corrupt  nh2st/genes_INT.npy" in done.out
+
+
+def test_evaluate_writes_the_table(run, mirror, tmp_path):
+    done = run("evaluate", "mean", "--protocol", "C-to-B4", "--output", str(tmp_path / "scores.csv"))
+    assert done.returncode == 0 and "B4" in done.out
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert table["test"].tolist() == ["B4"] and not table["simulated"].any() and table["mse"].iloc[0] < 1
