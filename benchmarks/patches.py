@@ -52,9 +52,8 @@ def main() -> None:
             reused.append(seconds(reuse_after_cut))
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"cutting / decoding, six sections: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-    print(
-        f"decoding {decoding:.1f} s; patches that are there already: {statistics.median(reused) * 1000:.0f} ms a section"
-    )
+    cached_ms = 1000 * statistics.median(reused)
+    print(f"decoding {decoding:.1f} s; patches found in the cache {cached_ms:.0f} ms a section")
     print(f"peak memory: {peak_gb:.2f} GB")
 
 

@@ -257,18 +257,18 @@ _PUBLISHED = {
 def published_split(name: str, sections: Mapping[str, str]) -> tuple[Fold, ...]:
     """Build the folds of a paper, leaks included: asking by name is taken as knowing; `leaks` still names them.
 
-    ==================  ====================================================================  =======================
-    name                folds                                                                 not stated, our choice
-    ==================  ====================================================================  =======================
-    mclstexp_her2st     each of the 32 sections A2 to G3 of the sorted 36, others train  nothing
-    mclstexp_cscc       each of 12 sections, others train                                     nothing
-    nh2st_stnet         KFold of 23 patients in 8, seed 2021                                  order of patients: sorted
-    nh2st_skin          each of 4 patients                                                    nothing
-    nh2st_pcw           each of 3 age groups, to be given as the "patients"                    nothing
-    nh2st_mouse         KFold of slides in 4, seed 42                                         order of slides: sorted
-    nh2st_int           KFold in 8                                                            by slide, seed 42, sorted
-    nh2st_zen           KFold of ZEN40 to ZEN49 in 3                                          by slide, seed 42, sorted
-    ==================  ====================================================================  =======================
+    ===============  ===============================================================  =========================
+    name             folds                                                            not stated, our choice
+    ===============  ===============================================================  =========================
+    mclstexp_her2st  each of the 32 sections A2 to G3 of the sorted 36, others train  nothing
+    mclstexp_cscc    each of 12 sections, others train                                nothing
+    nh2st_stnet      KFold of 23 patients in 8, seed 2021                             order of patients: sorted
+    nh2st_skin       each of 4 patients                                               nothing
+    nh2st_pcw        each of 3 age groups, to be given as the "patients"              nothing
+    nh2st_mouse      KFold of slides in 4, seed 42                                    order of slides: sorted
+    nh2st_int        KFold in 8                                                       by slide, seed 42, sorted
+    nh2st_zen        KFold of ZEN40 to ZEN49 in 3                                     by slide, seed 42, sorted
+    ===============  ===============================================================  =========================
 
     A KFold with a seed is one that shuffles (inferred). Where order or seed is not stated, a fold need not hold the
     sections of the authors' fold. Neither method sets validation sections aside: mclSTExp keeps its last epoch, and
