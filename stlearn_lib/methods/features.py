@@ -1,5 +1,6 @@
 """Fixed features of a section's patches, by name."""
 
+import sys
 from abc import ABC, abstractmethod
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -65,7 +66,9 @@ class DeepFeatures(Features):
 
     def __call__(self, section: AnnData) -> np.ndarray:
         """Return the features, (N, D)."""
-        return extract_features(cut_patches(section, PATCH_PX), self.encoder, cache=cache_folder("features"))
+        at_terminal = sys.stderr.isatty()  # elsewhere, as on a page, a bar would stay behind
+        patches = cut_patches(section, PATCH_PX)
+        return extract_features(patches, self.encoder, cache=cache_folder("features"), progress=at_terminal)
 
 
 def build_features(name: str, weights: str | None = "auto") -> Features:
