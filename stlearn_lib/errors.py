@@ -25,6 +25,14 @@ class WeightsError(StlearnError, RuntimeError):
     """Pretrained weights cannot be had; random weights are never used in their place."""
 
 
+class ModelError(StlearnError, ValueError):
+    """A model is asked for something it cannot be, or is given inputs or a checkpoint that do not fit it."""
+
+
+class LossError(StlearnError, ValueError):
+    """A loss is given embeddings that do not fit together, or a setting out of its range."""
+
+
 class SplitError(StlearnError, ValueError):
     """A split is impossible (too few patients, unknown sections) or unknown."""
 

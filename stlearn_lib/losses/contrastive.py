@@ -1,0 +1,56 @@
+"""Contrastive losses between the embeddings of a spot's image and of its expression."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stlearn_lib.errors import LossError
+
+
+def clip_loss(
+    a: Tensor, b: Tensor, *, temperature: float = 1.0, normalize: bool = False, weight: float = 0.5
+) -> Tensor:
+    r"""Symmetric contrastive loss: each row of `a` has to find its own row among those of `b`, and the reverse.
+
+    $$L = \lambda \, \mathrm{CE}(S, I) + (1 - \lambda) \, \mathrm{CE}(S^\top, I), \qquad S_{ij} = a_i \cdot b_j / \tau$$
+
+    where $\mathrm{CE}(S, I)$ is the mean over $i$ of $-\log \mathrm{softmax}(S_i)_i$. Guessing costs $\ln B$.
+
+    The released mclSTExp uses $\tau = 1$ on embeddings that are not normalised; then their length acts as a second
+    temperature, and it starts far above $\ln B$. With ``normalize=True`` the rows are scaled to unit length first, as
+    in CLIP.
+
+    Args:
+        a: Embeddings, (B, D).
+        b: Embeddings of the same B spots, (B, D).
+        temperature: $\tau$, positive.
+        normalize: Whether to scale rows to unit length.
+        weight: $\lambda$, between 0 and 1: how much it counts to find `b` from `a`.
+
+    Returns:
+        The loss, a scalar.
+
+    Raises:
+        LossError: If the shapes differ or are no (B, D), or a setting is out of its range.
+
+    Example:
+        >>> spots = torch.eye(4)
+        >>> round(clip_loss(spots, spots, temperature=0.01).item(), 6)
+        0.0
+        >>> round(clip_loss(torch.ones(4, 3), torch.ones(4, 3)).item(), 4)  # no way to tell: ln 4
+        1.3863
+
+    Reference:
+        Radford et al., arXiv 2103.00020; mclSTExp, arXiv 2407.08216, code shizhiceng/mclSTExp @ fdd3ab1.
+    """
+    if a.ndim != 2 or a.shape != b.shape or not len(a):
+        raise LossError(f"two embeddings of one shape (B, D) are needed, not {tuple(a.shape)} and {tuple(b.shape)}.")
+    if not temperature > 0:
+        raise LossError(f"temperature must be positive, not {temperature}.")
+    if not 0 <= weight <= 1:
+        raise LossError(f"weight must lie between 0 and 1, not {weight}.")
+    if normalize:
+        a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    logits = a @ b.T / temperature  # (B, B)
+    own = torch.arange(len(a), device=a.device)
+    return weight * F.cross_entropy(logits, own) + (1 - weight) * F.cross_entropy(logits.T, own)
