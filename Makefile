@@ -55,6 +55,8 @@ check-book: $(ENV) ## Check the pages that `make book` made: links, alternative 
 notebooks: $(ENV) ## Execute the chapters in place: the outputs that are committed
 	$(PY) book/chapters.py
 
+# Two workers on two cores: more threads in each would only get in one another's way.
+test: export OPENBLAS_NUM_THREADS ?= 1
 test: $(ENV) ## Run unit tests, doctests, reference values and the notebooks
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(NOTEBOOKS)
 

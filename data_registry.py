@@ -961,7 +961,7 @@ def _download(file: File, part: Path, progress: bool) -> None:
 
 def _transfer(file: File, part: Path, progress: bool) -> None:
     """Append to `part` what it lacks, or write it anew where the server does not continue files."""
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     whole = 0
     bar = tqdm(total=file.size_bytes or 1, desc=file.name, unit="B", unit_scale=True, disable=not progress)

@@ -18,13 +18,13 @@ WITH_ADDRESS = """\
 import sys
 
 if "google.colab" in sys.modules:  # elsewhere the library is installed already
-    %pip install -q "stlearn-lib @ git+{url}@v{version}"
+    %pip install -q "stlearn-lib[book] @ git+{url}@v{version}"
 """
 WITHOUT_ADDRESS = """\
 import sys
 
 if "google.colab" in sys.modules:  # elsewhere the library is installed already
-    print("Upload the wheel that `make wheel` builds, then run: %pip install stlearn_lib-{version}-py3-none-any.whl")
+    print("Upload the wheel from `make wheel`, then: %pip install 'stlearn_lib-{version}-py3-none-any.whl[book]'")
 """
 
 

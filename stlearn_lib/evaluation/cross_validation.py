@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from stlearn_lib.data.expression import Target, expression
 from stlearn_lib.data.sections import image_path_of, metadata_of, patient_of, section_name, without_counts

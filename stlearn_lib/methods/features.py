@@ -4,6 +4,7 @@ import sys
 from abc import ABC, abstractmethod
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from anndata import AnnData
@@ -50,6 +51,9 @@ class DeepFeatures(Features):
         weights: ``"auto"``, a path, or None for random weights.
     """
 
+    # What this process has computed or read, by file of patches and by weights; copies of a method share it.
+    _kept: ClassVar[dict[tuple[str, str], np.ndarray]] = {}
+
     def __init__(self, encoder: str, weights: str | None = "auto") -> None:
         self.encoder_name = encoder
         self.weights = weights
@@ -66,9 +70,14 @@ class DeepFeatures(Features):
 
     def __call__(self, section: AnnData) -> np.ndarray:
         """Return the features, (N, D)."""
-        at_terminal = sys.stderr.isatty()  # elsewhere, as on a page, a bar would stay behind
         patches = cut_patches(section, PATCH_PX)
-        return extract_features(patches, self.encoder, cache=cache_folder("features"), progress=at_terminal)
+        key = (str(patches.filename), self.encoder.fingerprint())
+        if key not in self._kept:
+            at_terminal = sys.stderr.isatty()  # elsewhere, as on a page, a bar would stay behind
+            values = extract_features(patches, self.encoder, cache=cache_folder("features"), progress=at_terminal)
+            values.flags.writeable = False
+            self._kept[key] = values
+        return self._kept[key]
 
 
 def build_features(name: str, weights: str | None = "auto") -> Features:

@@ -26,7 +26,7 @@ from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from stlearn_lib.cache import written_whole
 from stlearn_lib.errors import ImageError, WeightsError
