@@ -35,7 +35,7 @@ def test_elsewhere_it_does_nothing(run_cell, capsys):
 
 
 def test_on_colab_it_installs_the_tag_from_the_address(run_cell, colab):
-    assert run_cell(first_cell(ADDRESS, "1.2")) == [("pip", f'install -q "stlearn-lib @ git+{ADDRESS}@v1.2"')]
+    assert run_cell(first_cell(ADDRESS, "1.2")) == [("pip", f'install -q "stlearn-lib[book] @ git+{ADDRESS}@v1.2"')]
 
 
 def test_without_an_address_it_says_what_to_do(run_cell, colab, capsys):
