@@ -273,6 +273,16 @@ def r2_per_gene(truth: ArrayLike, prediction: ArrayLike) -> np.ndarray:
 def mse(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Mean of `mse_per_gene`, the mean squared error over all spots and genes.
 
+    Args:
+        truth: (N, G) measured expression.
+        prediction: (N, G) predicted expression.
+
+    Returns:
+        The error, in squared units of the expression space.
+
+    Raises:
+        EvaluationError: As `pearson_per_gene`.
+
     Example:
         >>> mse([[0.0, 1.0], [2.0, 1.0]], [[1.0, 1.0], [0.0, 1.0]])
         1.25
@@ -283,6 +293,16 @@ def mse(truth: ArrayLike, prediction: ArrayLike) -> float:
 def mae(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Mean of `mae_per_gene`, the mean absolute error over all spots and genes.
 
+    Args:
+        truth: (N, G) measured expression.
+        prediction: (N, G) predicted expression.
+
+    Returns:
+        The error, in units of the expression space.
+
+    Raises:
+        EvaluationError: As `pearson_per_gene`.
+
     Example:
         >>> mae([[0.0, 1.0], [2.0, 1.0]], [[1.0, 1.0], [0.0, 1.0]])
         0.75
@@ -292,6 +312,16 @@ def mae(truth: ArrayLike, prediction: ArrayLike) -> float:
 
 def r2(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Mean of `r2_per_gene` over the genes for which it is defined, whatever their variance.
+
+    Args:
+        truth: (N, G) measured expression.
+        prediction: (N, G) predicted expression.
+
+    Returns:
+        The mean, 1 at best; NaN if no gene is defined.
+
+    Raises:
+        EvaluationError: As `pearson_per_gene`.
 
     Example:
         >>> r2([[0.0, 1.0], [2.0, 3.0]], [[0.5, 2.0], [2.0, 2.0]])  # mean of 0.875 and 0
