@@ -33,6 +33,10 @@ class LossError(StlearnError, ValueError):
     """A loss is given embeddings that do not fit together, or a setting out of its range."""
 
 
+class TrainingError(StlearnError, ValueError):
+    """A model cannot be trained as asked: settings, devices, spots and checkpoints do not fit, or it diverges."""
+
+
 class SplitError(StlearnError, ValueError):
     """A split is impossible (too few patients, unknown sections) or unknown."""
 

@@ -66,14 +66,14 @@ class TransformerBlock(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Map one sequence of tokens (N, width) to another, each token seeing all others."""
+        """Map sequences of tokens (..., N, width) to others, each token seeing all those of its sequence."""
         tokens = tokens + self._attend(self.attention_norm(tokens))
         mixed: Tensor = tokens + self.mlp(self.mlp_norm(tokens))
         return mixed
 
     def _attend(self, tokens: Tensor) -> Tensor:
-        n = len(tokens)
-        query, key, value = self.to_qkv(tokens).reshape(n, 3, self.n_heads, -1).permute(1, 2, 0, 3)  # 3 x (heads, N, d)
+        # (..., N, 3, heads, d) -> 3 x (..., heads, N, d)
+        query, key, value = self.to_qkv(tokens).unflatten(-1, (3, self.n_heads, -1)).movedim(-3, 0).transpose(-3, -2)
         mixed = F.scaled_dot_product_attention(query, key, value)
-        attended: Tensor = self.to_out(mixed.transpose(0, 1).reshape(n, -1))
+        attended: Tensor = self.to_out(mixed.transpose(-3, -2).flatten(-2))
         return attended

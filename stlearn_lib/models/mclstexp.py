@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from stlearn_lib.errors import ModelError
-from stlearn_lib.models.encoders import Channels, create_encoder
+from stlearn_lib.models.encoders import Channels, Encoder, create_encoder
 from stlearn_lib.models.layers import ProjectionHead, TransformerBlock
 
 # The authors' names of parameters, and ours.
@@ -64,17 +64,19 @@ class MclSTExp(nn.Module):
 
     Args:
         n_genes: G.
-        encoder: The image encoder, see `models.encoders.create_encoder`; the paper compares ``densenet121``,
-            ``resnet18``, ``resnet50``, ``resnet101`` and ``vit_base_patch16_224``.
-        weights: The encoder's weights.
+        encoder: The image encoder's name, see `models.encoders.create_encoder`, or the encoder itself; the paper
+            compares ``densenet121``, ``resnet18``, ``resnet50``, ``resnet101`` and ``vit_base_patch16_224``. An int is
+            the width of features that were computed before: then the "images" are those, (B, n_features).
+        weights: The weights of an encoder that is given by name.
         projection_dim: D.
         n_heads: Attention heads.
         head_dim: Width of a head.
         n_layers: Transformer blocks.
         dropout: Probability of dropout in blocks and heads.
-        n_positions: Rows of each position table; array coordinates lie in 0 to ``n_positions - 1``.
-        mean: Subtracted from images in 0..1.
-        std: By which they are divided.
+        n_positions: Rows of each position table; array coordinates lie in 0 to ``n_positions - 1``. With 0 there are
+            no tables, and a spot's place is not looked at.
+        mean: Subtracted from images in 0..1; what belongs to the encoder's weights if None.
+        std: By which they are divided, as `mean`.
         variant: What is computed where paper and code differ.
 
     Raises:
@@ -94,7 +96,7 @@ class MclSTExp(nn.Module):
         self,
         *,
         n_genes: int,
-        encoder: str = "densenet121",
+        encoder: str | int | Encoder = "densenet121",
         weights: str | Path | None = "auto",
         projection_dim: int = 256,
         n_heads: int = 8,
@@ -102,20 +104,27 @@ class MclSTExp(nn.Module):
         n_layers: int = 2,
         dropout: float = 0.0,
         n_positions: int = 128,
-        mean: Channels = (0.0, 0.0, 0.0),
-        std: Channels = (1.0, 1.0, 1.0),
+        mean: Channels | None = (0.0, 0.0, 0.0),
+        std: Channels | None = (1.0, 1.0, 1.0),
         variant: Literal["released", "paper"] = "released",
     ) -> None:
         super().__init__()
         if variant not in ("released", "paper"):
             raise ModelError(f"variant must be 'released' or 'paper', not {variant!r}.")
         self.n_positions = n_positions
-        self.image_encoder = create_encoder(encoder, weights, mean=mean, std=std)
-        if variant == "released" and encoder.startswith("densenet"):
-            self.image_encoder.backbone.features.norm5.act = nn.Identity()
-        self.image_projection = ProjectionHead(self.image_encoder.n_features, projection_dim, dropout)
-        self.x_position = nn.Embedding(n_positions, n_genes)
-        self.y_position = nn.Embedding(n_positions, n_genes)
+        self.image_encoder: Encoder | nn.Identity
+        if isinstance(encoder, int):
+            self.image_encoder, n_features = nn.Identity(), encoder
+        else:
+            if isinstance(encoder, str):
+                encoder = create_encoder(encoder, weights, mean=mean, std=std)
+            if variant == "released" and encoder.name.startswith("densenet"):
+                encoder.backbone.features.norm5.act = nn.Identity()
+            self.image_encoder, n_features = encoder, encoder.n_features
+        self.image_projection = ProjectionHead(n_features, projection_dim, dropout)
+        if n_positions:
+            self.x_position = nn.Embedding(n_positions, n_genes)
+            self.y_position = nn.Embedding(n_positions, n_genes)
         self.spot_encoder = nn.Sequential(
             *(TransformerBlock(n_genes, n_heads=n_heads, head_dim=head_dim, dropout=dropout) for _ in range(n_layers))
         )
@@ -145,21 +154,31 @@ class MclSTExp(nn.Module):
         return features, self.image_projection(features)
 
     def embed_spots(self, expression: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens (B, G) and embeddings (B, D) of spots with expression (B, G) at array positions (B, 2).
+        """Return tokens and embeddings of spots that are read together, as one sentence or as several.
+
+        Args:
+            expression: Expression, (B, G); or (S, B, G) for S sentences that do not see one another.
+            position: Array column and row of each spot, (B, 2) or (S, B, 2), whole numbers.
+
+        Returns:
+            Tokens (..., B, G) and embeddings (..., B, D).
 
         Raises:
             ModelError: If a coordinate lies outside the position tables.
         """
-        outside = (position < 0) | (position >= self.n_positions)
+        tokens = self.spot_encoder(expression + self._embed_positions(position) if self.n_positions else expression)
+        return tokens, self.spot_projection(tokens)
+
+    def _embed_positions(self, position: Tensor) -> Tensor:
+        outside = ((position < 0) | (position >= self.n_positions)).any(dim=-1)
         if outside.any():
-            i = int(outside.any(dim=1).nonzero()[0])
+            where = outside.nonzero()[0].tolist()
             raise ModelError(
-                f"array position {position[i].tolist()} of spot {i} of the batch lies outside "
+                f"array position {position[*where].tolist()} of spot {where[-1]} of the batch lies outside "
                 f"0..{self.n_positions - 1}: make the model with a larger n_positions."
             )
-        tokens = expression + self.x_position(position[:, 0]) + self.y_position(position[:, 1])
-        tokens = self.spot_encoder(tokens)
-        return tokens, self.spot_projection(tokens)
+        embedded: Tensor = self.x_position(position[..., 0]) + self.y_position(position[..., 1])
+        return embedded
 
     def load_released_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Load the authors' checkpoint, also one that was saved from several GPUs (``module.`` before each name).

@@ -1,0 +1,227 @@
+"""The training loop: epochs of shuffled batches, a validation after each, the best or the last weights at the end.
+
+Everything random is a function of the seed and of how far training has come: the order of an epoch's spots of the
+epoch, augmentation and dropout of the step and the process. So is the learning rate. A run that was stopped anywhere
+therefore goes on from its last whole epoch exactly as if nothing had happened.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from stlearn_lib.data.spots import SpotTable
+from stlearn_lib.errors import TrainingError
+from stlearn_lib.training.run import Run
+from stlearn_lib.training.settings import Compute, TrainingSettings
+
+Batch = dict[str, Tensor]
+
+
+class Task(nn.Module, ABC):
+    """What a method trains: its model and its loss, from a batch to the terms of the loss."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the scalar ``"loss"``, which is minimised, and any terms of it that are worth a look.
+
+        Augmentation belongs here too, where the batch is on its device already; only if ``self.training``.
+        """
+
+
+def fit(
+    task: Task,
+    spots: SpotTable,
+    settings: TrainingSettings,
+    *,
+    validation: SpotTable | None = None,
+    compute: Compute | None = None,
+    folder: Path | str | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train a task, in place.
+
+    Args:
+        task: The model and its loss. It ends with the weights of the best epoch if there are validation spots, else
+            with those of the last.
+        spots: What to train on.
+        settings: How.
+        validation: What to judge an epoch by: the mean loss over its batches, without augmentation.
+        compute: On what; a single device if None.
+        folder: Where ``last.ckpt``, ``best.ckpt``, ``history.csv`` and ``tensorboard`` go. A run that is found there
+            unfinished goes on from its last epoch; a finished one is loaded. Nothing is written if None.
+        progress: Whether to show a bar, on a terminal.
+
+    Returns:
+        The history, one row for each epoch: ``epoch`` from 1, ``learning_rate`` of its last step, ``train_`` and
+        ``validation_`` each term, ``seconds``.
+
+    Raises:
+        TrainingError: If the settings do not fit the spots or the processes, the folder holds another run, or the
+            loss is not finite.
+    """
+    if settings.patience is not None and validation is None:
+        raise TrainingError(
+            "patience needs validation spots: fit(sections, validation=...), with sections taken from the training "
+            "patients (see `splits.validation_from_training`)."
+        )
+    fabric = (compute or Compute()).fabric()
+    fabric.launch()
+    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+        return _fit(fabric, task, spots, settings, validation, folder, progress)
+
+
+def _fit(
+    fabric: Fabric,
+    task: Task,
+    spots: SpotTable,
+    settings: TrainingSettings,
+    validation: SpotTable | None,
+    folder: Path | str | None,
+    progress: bool,
+) -> pd.DataFrame:
+    train_loader = _Loader(fabric, spots, settings)
+    validation_loader = _Loader(fabric, validation, settings) if validation is not None else None
+    model, optimizer = fabric.setup(task, _optimizer(task, settings))
+    run = Run(fabric, task, optimizer, settings, spots.fingerprint(), folder)
+    bar = tqdm(
+        total=settings.epochs * len(train_loader),
+        initial=len(run.history) * len(train_loader),
+        unit="step",
+        disable=None if progress and fabric.is_global_zero else True,
+    )
+    with bar:
+        while not run.finished:
+            start, epoch = time.perf_counter(), len(run.history)
+            row = {"epoch": epoch + 1, "learning_rate": 0.0}
+            row |= _train_epoch(fabric, model, optimizer, train_loader, settings, epoch, bar.update)
+            row["learning_rate"] = optimizer.param_groups[0]["lr"]
+            if validation_loader is not None:
+                row |= _validate(fabric, model, validation_loader)
+            row["seconds"] = time.perf_counter() - start
+            run.end_epoch(row)
+            bar.set_postfix({name: f"{value:.3f}" for name, value in row.items() if name.endswith("loss")})
+    run.load_result()
+    task.eval()
+    return pd.DataFrame(run.history)
+
+
+def _optimizer(task: Task, settings: TrainingSettings) -> torch.optim.Optimizer:
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    return kind(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def _train_epoch(
+    fabric: Fabric,
+    model: _FabricModule,
+    optimizer: _FabricOptimizer,
+    loader: "_Loader",
+    settings: TrainingSettings,
+    epoch: int,
+    step_done: Callable[[], object],
+) -> dict[str, float]:
+    """Take one step for each batch; return the mean of each term."""
+    model.train()
+    terms = _Means(fabric, "train")
+    for step, parts in enumerate(loader.batches(epoch)):
+        torch.manual_seed(_seed(settings.seed, epoch, step, fabric.global_rank))
+        for group in optimizer.param_groups:
+            factor = settings.learning_rate_factor(epoch + (step + 1) / len(loader))
+            group["lr"] = settings.learning_rate * factor
+        for i, part in enumerate(parts):
+            with fabric.no_backward_sync(model, enabled=i < len(parts) - 1):
+                losses = model(part)
+                fabric.backward(losses["loss"] / len(parts))
+            terms.add(losses)
+        if settings.clip_norm is not None:
+            # In half precision a first step may overflow; its scaler then leaves the step out by itself.
+            fabric.clip_gradients(model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
+        optimizer.step()
+        optimizer.zero_grad()
+        step_done()
+    return terms.compute()
+
+
+@torch.no_grad()
+def _validate(fabric: Fabric, model: _FabricModule, loader: "_Loader") -> dict[str, float]:
+    model.eval()
+    terms = _Means(fabric, "validation")
+    for parts in loader.batches(epoch=None):
+        for part in parts:
+            terms.add(model(part))
+    return terms.compute()
+
+
+def _seed(*parts: int) -> int:
+    """Mix numbers into one seed, so that neighbouring steps have unrelated ones."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+class _Means:
+    """Running means of the terms of a loss; they stay on their device until the end, so that no step has to wait."""
+
+    def __init__(self, fabric: Fabric, prefix: str) -> None:
+        self.fabric, self.prefix = fabric, prefix
+        self.sums: dict[str, Tensor] = {}
+        self.n = 0
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        self.n += 1
+
+    def compute(self) -> dict[str, float]:
+        means = {name: self.fabric.all_reduce(total / self.n, reduce_op="mean") for name, total in self.sums.items()}
+        return {f"{self.prefix}_{name}": float(value) for name, value in means.items()}
+
+
+class _Loader:
+    """Reads batches from a table of spots: each process its share, divided into parts, one batch ahead."""
+
+    def __init__(self, fabric: Fabric, spots: SpotTable, settings: TrainingSettings) -> None:
+        self.fabric, self.spots, self.seed, self.n_parts = fabric, spots, settings.seed, settings.accumulate
+        shares = fabric.world_size * settings.accumulate
+        if settings.batch_size % shares:
+            raise TrainingError(
+                f"a batch of {settings.batch_size} spots cannot be divided among {fabric.world_size} processes and "
+                f"{settings.accumulate} parts each: choose a multiple of {shares}."
+            )
+        self.batch_size = min(settings.batch_size, len(spots) // shares * shares)
+        if self.batch_size < 2 * shares:
+            raise TrainingError(
+                f"{len(spots)} spots leave less than 2 to each of {shares} parts of a batch: a spot alone has nothing "
+                "to be compared with. Give more sections, or choose fewer parts."
+            )
+
+    def __len__(self) -> int:
+        return len(self.spots) // self.batch_size
+
+    def batches(self, epoch: int | None) -> Iterator[list[Batch]]:
+        """Yield the parts of each batch; shuffled by the epoch, or in order if None."""
+        order = np.arange(len(self.spots))
+        if epoch is not None:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.spots))
+        batches = order[: len(self) * self.batch_size].reshape(len(self), self.n_parts, self.fabric.world_size, -1)
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            upcoming = reader.submit(self._read, batches[0])
+            for following in [*batches[1:], None]:
+                parts = upcoming.result()
+                if following is not None:
+                    upcoming = reader.submit(self._read, following)
+                yield [self.fabric.to_device(part) for part in parts]
+
+    def _read(self, batch: np.ndarray) -> list[Batch]:
+        parts = [self.spots.rows(part[self.fabric.global_rank]) for part in batch]  # (parts, processes, spots)
+        if self.fabric.device.type != "cuda":
+            return parts
+        return [{name: values.pin_memory() for name, values in part.items()} for part in parts]

@@ -1,0 +1,140 @@
+"""A training run's memory: history, best and last weights, and the folder in which it can be taken up again."""
+
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricOptimizer
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from stlearn_lib.cache import written_whole
+from stlearn_lib.errors import TrainingError
+from stlearn_lib.training.settings import TrainingSettings
+
+LAST, BEST, HISTORY, TENSORBOARD = "last.ckpt", "best.ckpt", "history.csv", "tensorboard"
+MONITOR = "validation_loss"
+
+
+class Run:
+    """Keeps what a run needs to go on, to stop, and to end with the right weights.
+
+    Args:
+        fabric: The processes.
+        task: What is trained.
+        optimizer: By what.
+        settings: How; a run goes on with its own settings only.
+        data: Fingerprint of the spots; a run goes on with its own spots only.
+        folder: Where it is kept, or None.
+
+    Raises:
+        TrainingError: If the folder holds another run, or a checkpoint that cannot be read.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        task: nn.Module,
+        optimizer: _FabricOptimizer,
+        settings: TrainingSettings,
+        data: str,
+        folder: Path | str | None,
+    ) -> None:
+        self.fabric, self.task, self.optimizer, self.settings = fabric, task, optimizer, settings
+        self.folder = None if folder is None else Path(folder)
+        self.identity = {"settings": asdict(settings), "data": data, "task": type(task).__name__}
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, torch.Tensor] = {}
+        self.writer: SummaryWriter | None = None
+        if self.folder is not None:
+            self._open(self.folder)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or patience is at its end."""
+        if len(self.history) >= self.settings.epochs:
+            return True
+        if self.settings.patience is None or not self.history:
+            return False
+        return len(self.history) - 1 - self._best_epoch() >= self.settings.patience
+
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Add an epoch to the history, and write everything down."""
+        wrong = [name for name, value in row.items() if not np.isfinite(value)]
+        if wrong:
+            raise TrainingError(
+                f"{', '.join(wrong)} of epoch {row['epoch']} is not finite: the training diverged. Lower the learning "
+                "rate, set clip_norm, or look for NaN in the data."
+            )
+        self.history.append(row)
+        if MONITOR in row and self._best_epoch() == len(self.history) - 1:
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.task.state_dict().items()}
+            self._write(BEST, {"task": self.task})
+        self._write(LAST, self._state() | {"identity": self.identity, "history": self.history})
+        self._log(row)
+
+    def load_result(self) -> None:
+        """Give the task the weights that the run ends with: of the best epoch if it was validated, else of the last."""
+        if self.history and MONITOR in self.history[-1]:
+            self.task.load_state_dict(self.best)
+        if self.writer is not None:
+            self.writer.close()
+
+    def _best_epoch(self) -> int:
+        return int(np.argmin([row[MONITOR] for row in self.history]))
+
+    def _open(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / LAST).is_file():
+            self._resume(folder)
+        if self.fabric.is_global_zero:
+            self.writer = SummaryWriter(folder / TENSORBOARD, purge_step=len(self.history) + 1)
+
+    def _resume(self, folder: Path) -> None:
+        last = self._read(folder / LAST)
+        if last["identity"] != self.identity:
+            theirs, ours = last["identity"], self.identity
+            other = [key for key in ours if theirs.get(key) != ours[key]]
+            raise TrainingError(f"{folder} holds a run with other {', '.join(other)}: go on with its own, or elsewhere.")
+        self.task.load_state_dict(last["task"])
+        self.optimizer.load_state_dict(last["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(last["precision"])
+        self.history = last["history"]
+        if MONITOR in self.history[-1]:
+            self.best = self._read(folder / BEST)["task"]
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "optimizer": self.optimizer,
+            "precision": self.fabric.strategy.precision.state_dict(),  # the scaler of half precision
+        }
+
+    def _write(self, name: str, state: dict[str, Any]) -> None:
+        if self.folder is None:
+            return
+        temporary = self.folder / f".{name}"
+        self.fabric.save(temporary, state)  # by all processes, of which the first writes
+        if self.fabric.is_global_zero:
+            temporary.replace(self.folder / name)
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            return self.fabric.load(path, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+            raise TrainingError(f"{path} is no checkpoint that can be read ({error}): remove its folder.") from error
+
+    def _log(self, row: dict[str, float]) -> None:
+        if self.folder is None or self.writer is None:
+            return
+        with written_whole(self.folder / HISTORY) as path:
+            pd.DataFrame(self.history).to_csv(path, index=False)
+        for name, value in row.items():
+            if name != "epoch":
+                self.writer.add_scalar(name, value, int(row["epoch"]))
+        self.writer.flush()
