@@ -77,20 +77,36 @@ def verify(dataset: str, files: Files = None) -> None:
 
 @app.command(
     epilog="METHODS: mean, oracle (knows each spot's total count), ridge-colour, ridge-colour-section (features scaled "
-    "within each section), ridge-deep, ridge-both, nearest-both.\n\n"
+    "within each section), ridge-deep, ridge-both, nearest-both; networks: mclstexp_her2st, mclstexp_her2st_paper, "
+    "mclstexp_her2st_cpu, mclstexp_her2st_cpu_finetuned, mclstexp_cscc, mclstexp_cscc_paper, mclstexp_cscc_cpu, "
+    "mclstexp_cscc_cpu_finetuned, mclstexp_alex10x, mclstexp_alex10x_paper, mclstexp_alex10x_cpu, "
+    "mclstexp_alex10x_cpu_finetuned.\n\n"
     "PROTOCOLS: within-C leaves one of C2-C6 out, and the patient leaks; C-to-B4 trains on C2-C6 and tests on another "
-    "patient; C-to-A1 on another patient, stain and scanner; mclstexp_her2st is the published one: it leaves each of "
-    "32 sections out, and patients leak.\n\n"
+    "patient; C-to-A1 on another patient, stain and scanner; mclstexp_her2st is the evaluation that mclSTExp "
+    "released: it leaves each of 32 sections out, and patients leak; mclstexp_her2st_within_C is the same on C2-C6; "
+    "her2st_by_patient leaves each of 8 patients out of all 36 sections, and nobody leaks.\n\n"
     "SPACES: spot_log10_10k, gene_log10_10k (mclSTExp's released evaluation), spot_ln_1m, cp10k_log1p.\n\n"
     "GENE LISTS: mclstexp_her2st, mclstexp_cscc, mclstexp_alex10x, nh2st_stnet, nh2st_skin, nh2st_pcw, nh2st_mouse, "
     "nh2st_int, nh2st_zen, rankbygene_breast, rankbygene_lung."
 )
 def evaluate(
     method: Annotated[str, typer.Argument(help="What to fit and score; see METHODS.")],
-    protocol: Annotated[str, typer.Option(help="Folds; see PROTOCOLS.")] = "within-C",
-    space: Annotated[str, typer.Option(help="What to predict and score; see SPACES.")] = "spot_log10_10k",
-    genes: Annotated[str, typer.Option(help="Published gene list; see GENE LISTS.")] = "mclstexp_her2st",
+    protocol: Annotated[str, typer.Option(help="Folds, space and genes; see PROTOCOLS.")] = "within-C",
+    space: Annotated[
+        str | None, typer.Option(help="What to predict and score; see SPACES. Without it, the protocol's.")
+    ] = None,
+    genes: Annotated[
+        str | None, typer.Option(help="Published gene list; see GENE LISTS. Without it, the protocol's.")
+    ] = None,
     smooth: Annotated[bool, typer.Option("--smooth", help="Average each spot with its 3x3 neighbours.")] = False,
+    validation: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FRACTION",
+            help="Share of the training patients to hold back for methods that stop early; of the sections, where all "
+            "are of one patient.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the table here (.csv), a row for each test section.")
     ] = None,
@@ -98,15 +114,19 @@ def evaluate(
     """Cross-validate a method on real sections and print its scores.
 
     ACG is the mean correlation over all genes, HEG over the 50 most highly expressed, best over the 50 best predicted.
-    The score depends on the space more than on most methods: compare within one space only.
+    The score depends on the space more than on most methods: compare within one protocol and space only.
     """
     from stlearn_lib.data.expression import Target
+    from stlearn_lib.data.splits import validation_from_training
     from stlearn_lib.datasets import load_gene_list, load_sections
     from stlearn_lib.evaluation import Protocol, cross_validate, summarise
     from stlearn_lib.methods.registry import create_method
-    from stlearn_lib.protocols import folds_of, sections_of
+    from stlearn_lib.protocols import PATIENT_OF, protocol_of, sections_of
 
-    chosen, folds = create_method(method), folds_of(protocol)
+    chosen, named = create_method(method), protocol_of(protocol)
+    space, genes, folds = space or named.space, genes or named.gene_list, named.folds
+    if validation is not None:
+        folds = tuple(validation_from_training(fold, PATIENT_OF, fraction=validation, seed=0) for fold in folds)
     target = Target(load_gene_list(genes, allow_simulated=False), space, smooth, gene_list=genes)
     sections = load_sections(sections_of(folds), allow_simulated=False)
     scores = cross_validate(chosen, sections, Protocol(protocol, folds, target))

@@ -14,6 +14,7 @@ from stlearn_lib.errors import RetrievalError
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 Distance = Literal["l1", "l2"]
+Weighting = Literal["inverse_square", "uniform"]
 
 _ORDER = {"l1": 1.0, "l2": 2.0}
 _MAX_BYTES = 256 * 2**20
@@ -27,7 +28,14 @@ class Neighbours(NamedTuple):
 
 
 def retrieve(
-    query: Array, keys: Array, values: Array, *, k: int, distance: Distance, max_bytes: int = _MAX_BYTES
+    query: Array,
+    keys: Array,
+    values: Array,
+    *,
+    k: int,
+    distance: Distance,
+    weighting: Weighting = "inverse_square",
+    max_bytes: int = _MAX_BYTES,
 ) -> Array:
     r"""Predict a query's values as the weighted mean of the values of its k most cosine-similar keys.
 
@@ -47,6 +55,7 @@ def retrieve(
         values: (M, G) what is known of them, such as expression in a target's space.
         k: Number of keys per query, 1 to M.
         distance: ``"l1"`` or ``"l2"``, the distance behind the weights.
+        weighting: ``"inverse_square"``, as above, or ``"uniform"``, the plain mean of the k keys' values.
         max_bytes: Working memory of a chunk of queries, at least one query at a time. The inputs, one normalised
             copy of the keys and the (Q, G) result come on top.
 
@@ -54,7 +63,8 @@ def retrieve(
         (Q, G) prediction, float32 or (where ``values`` is) float64, without a gradient.
 
     Raises:
-        RetrievalError: Shapes do not fit, a number is NaN or infinite, k is not in 1 to M, or the distance is unknown.
+        RetrievalError: Shapes do not fit, a number is NaN or infinite, k is not in 1 to M, or the distance
+            or weighting is unknown.
 
     Example:
         >>> import numpy as np
@@ -71,7 +81,7 @@ def retrieve(
     table = _as_tensor(values, "values", device)
     if len(table) != len(keys):
         raise RetrievalError(f"values has {len(table)} rows and keys has {len(keys)}: give one row of values per key")
-    found = nearest_keys(query, keys, k=k, distance=distance, max_bytes=max_bytes)
+    found = nearest_keys(query, keys, k=k, distance=distance, weighting=weighting, max_bytes=max_bytes)
     indices, weights = (torch.as_tensor(part, device=device) for part in found)
     with torch.no_grad():
         # One bag per query gathers and sums in one pass, so no (Q, k, G) tensor is made.
@@ -80,7 +90,15 @@ def retrieve(
 
 
 @torch.no_grad()
-def nearest_keys(query: Array, keys: Array, *, k: int, distance: Distance, max_bytes: int = _MAX_BYTES) -> Neighbours:
+def nearest_keys(
+    query: Array,
+    keys: Array,
+    *,
+    k: int,
+    distance: Distance,
+    weighting: Weighting = "inverse_square",
+    max_bytes: int = _MAX_BYTES,
+) -> Neighbours:
     """Find which keys a retrieval uses and with what weight, to look at the evidence behind a prediction.
 
     - *Exact hit* (d = 0): that key takes all the weight, so the prediction is its value; several exact hits share
@@ -94,13 +112,15 @@ def nearest_keys(query: Array, keys: Array, *, k: int, distance: Distance, max_b
         keys: (M, D) embeddings.
         k: Number of keys per query, 1 to M.
         distance: ``"l1"`` or ``"l2"``, the distance of the unnormalised embeddings behind the weights 1/d².
+        weighting: ``"inverse_square"``, or ``"uniform"`` for weights 1/k.
         max_bytes: Working memory of a chunk of queries, as in `retrieve`.
 
     Returns:
         ``indices`` (Q, k) rows of ``keys`` by falling cosine similarity, and their ``weights`` (Q, k).
 
     Raises:
-        RetrievalError: Shapes do not fit, a number is NaN or infinite, k is not in 1 to M, or the distance is unknown.
+        RetrievalError: Shapes do not fit, a number is NaN or infinite, k is not in 1 to M, or the distance
+            or weighting is unknown.
 
     Example:
         >>> import numpy as np
@@ -120,6 +140,8 @@ def nearest_keys(query: Array, keys: Array, *, k: int, distance: Distance, max_b
         raise RetrievalError(f"k = {k} neighbours of {n_keys} keys: choose k from 1 to {n_keys}")
     if distance not in _ORDER:
         raise RetrievalError(f"unknown distance {distance!r}: choose one of {sorted(_ORDER)}")
+    if weighting not in ("inverse_square", "uniform"):
+        raise RetrievalError(f"unknown weighting {weighting!r}: choose 'inverse_square' or 'uniform'")
 
     # Per query: a row of similarities; k gathered keys with their distance, similarity and weight; k int64 indices.
     bytes_per_query = dtype.itemsize * (n_keys + k * (width + 3)) + 8 * k
@@ -130,11 +152,14 @@ def nearest_keys(query: Array, keys: Array, *, k: int, distance: Distance, max_b
     for start in range(0, n_query, chunk):
         rows = query_rows[start : start + chunk]
         chosen = (functional.normalize(rows) @ unit_keys.T).topk(k).indices
+        indices[start : start + chunk] = chosen
+        if weighting == "uniform":
+            weights[start : start + chunk] = 1 / k
+            continue
         # Subtracting beats |q|² + |k|² − 2qk, which loses the small distances that carry the large weights.
         d = torch.cdist(
             rows[:, None], key_rows[chosen], p=_ORDER[distance], compute_mode="donot_use_mm_for_euclid_dist"
         )
-        indices[start : start + chunk] = chosen
         weights[start : start + chunk] = _inverse_square(d.squeeze(1))
     return Neighbours(_like(indices, query), _like(weights, query))
 

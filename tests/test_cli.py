@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from stlearn_lib import datasets, evaluation
 from stlearn_lib.cli import main
 from stlearn_lib.data.expression import SPACES
 from stlearn_lib.datasets import GENE_LISTS
+from stlearn_lib.errors import StlearnError
 from stlearn_lib.methods.registry import METHODS
 from stlearn_lib.protocols import PROTOCOLS
 
@@ -63,6 +65,8 @@ def test_list_and_info(run):
         (["evaluate", "mean", "--protocol", "mine"], "unknown protocol 'mine'; known: within-C"),
         (["evaluate", "mean", "--genes", "mine"], "unknown gene list 'mine'"),
         (["evaluate", "mean", "--space", "log"], "unknown expression space 'log'"),
+        (["evaluate", "mean", "--validation", "1"], "a fraction 1.0 of 4 training sections of one patient"),
+        (["evaluate", "mean", "--protocol", "her2st_by_patient", "--validation", "0"], "of 7 training patients"),
     ],
 )
 def test_user_errors_are_one_line_and_exit_code_1(run, command, message, mirror):
@@ -105,3 +109,53 @@ def test_evaluate_writes_the_table(run, mirror, tmp_path):
     assert done.returncode == 0 and "B4" in done.out
     table = pd.read_csv(tmp_path / "scores.csv")
     assert table["test"].tolist() == ["B4"] and not table["simulated"].any() and table["mse"].iloc[0] < 1
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the command hands to `load_gene_list`, `load_sections` and `cross_validate`, which are not run."""
+    seen = {}
+
+    def load_gene_list(name, **_):
+        seen["genes"] = name
+        return ("GNAS",)
+
+    def cross_validate(method, sections, protocol):
+        seen["protocol"] = protocol
+        raise StlearnError("far enough")
+
+    monkeypatch.setattr(datasets, "load_gene_list", load_gene_list)
+    monkeypatch.setattr(datasets, "load_sections", lambda names, **_: seen.update(sections=names))
+    monkeypatch.setattr(evaluation, "cross_validate", cross_validate)
+    return seen
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_space_and_genes_are_the_protocols_unless_asked_otherwise(run, asked, name):
+    assert run("evaluate", "mean", "--protocol", name).err == "error: far enough\n"
+    named, handed = PROTOCOLS[name], asked["protocol"]
+    assert (handed.name, handed.folds) == (name, named.folds)
+    assert (handed.target.space, asked["genes"], handed.target.gene_list) == (named.space, *[named.gene_list] * 2)
+    run("evaluate", "mean", "--protocol", name, "--space", "spot_ln_1m", "--genes", "nh2st_stnet")
+    assert (asked["protocol"].target.space, asked["genes"]) == ("spot_ln_1m", "nh2st_stnet")
+
+
+def test_validation_is_held_back_from_training_patients(run, asked):
+    run("evaluate", "mean", "--protocol", "her2st_by_patient", "--validation", "0.1")
+    for before, fold in zip(PROTOCOLS["her2st_by_patient"].folds, asked["protocol"].folds, strict=True):
+        assert fold.test == before.test and sorted(fold.train + fold.validation) == list(before.train)
+        assert len({name[0] for name in fold.validation}) == 1 and len({name[0] for name in fold.train}) == 6
+    assert len(asked["sections"]) == 36
+
+
+def test_validation_sections_are_not_trained_on(run, mirror, tmp_path):
+    done = run("evaluate", "mean", "--protocol", "C-to-B4", "--validation", "0.2", "--output", str(tmp_path / "t.csv"))
+    assert done.returncode == 0
+    assert len(pd.read_csv(tmp_path / "t.csv")["trained_on"].iloc[0].split()) == 4
+
+
+def test_images_that_cannot_be_had_are_named(run, mirror, tmp_path, monkeypatch):
+    monkeypatch.setenv("STLEARN_CACHE", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
+    done = run("evaluate", "mean", "--protocol", "her2st_by_patient")
+    assert done.returncode == 1 and "real data is required" in done.err and "Traceback" not in done.err

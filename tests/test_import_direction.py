@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors", "cache"),
     ("data", "models", "losses", "retrieval"),
+    ("training",),
     ("methods",),
     ("evaluation",),
     ("datasets", "plotting", "protocols"),

@@ -115,7 +115,12 @@ def check_section(section: AnnData) -> None:
     _check_unique(name, "gene", section.var_names)
     values = section.X.data if sparse.issparse(section.X) else np.asarray(section.X)
     if not np.isfinite(values).all() or (values < 0).any():
-        raise SectionError(f"section {name}: counts must be finite and not negative.")
+        table = section.X.tocoo() if sparse.issparse(section.X) else sparse.coo_matrix(section.X)
+        first = int(np.flatnonzero(~(table.data >= 0) | np.isinf(table.data))[0])
+        spot, gene = section.obs_names[table.row[first]], section.var_names[table.col[first]]
+        raise SectionError(
+            f"section {name}: counts must be finite and not negative; {gene} in spot {spot} is {table.data[first]}."
+        )
     if not np.isfinite(section.obsm["spatial"]).all():
         raise SectionError(f"section {name}: a spot has no pixel coordinates.")
     if not metadata_of(section).get("um_per_px", 0) > 0:

@@ -1,6 +1,7 @@
 """The spots of several sections as one table of arrays, from which batches are read."""
 
 import hashlib
+import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ class SpotTable:
         columns: For each name one array per section, (N_s, ...); all columns have the same spots.
 
     Raises:
-        SectionError: If there is no spot, or the columns do not have the same spots.
+        SectionError: If there is no spot, the columns do not have the same spots, or the rows of a column are of
+            different shapes or types.
 
     Example:
         >>> table = SpotTable({"position": [np.zeros((3, 2)), np.ones((2, 2))]})
@@ -35,6 +37,10 @@ class SpotTable:
         """Spots of each section."""
         if not sum(self.n_spots) or any(size != self.n_spots for size in sizes.values()):
             raise SectionError(f"a table of spots needs columns with the same spots of each section, not {sizes}.")
+        for name, blocks in self.columns.items():
+            kinds = {f"{block.dtype} {block.shape[1:]}" for block in blocks}
+            if len(kinds) > 1:
+                raise SectionError(f"the rows of column {name!r} differ between sections: {', '.join(sorted(kinds))}.")
         self._starts = np.cumsum([0, *self.n_spots])
 
     def __len__(self) -> int:
@@ -61,11 +67,16 @@ class SpotTable:
         return values
 
     def fingerprint(self) -> str:
-        """Hash what is in the table; a memory-mapped file stands for its bytes by its name, which changes with them."""
+        """Hash what is in the table; a memory-mapped file stands for its bytes by its name, which changes with them.
+
+        A part of such a file is hashed by its bytes.
+        """
         digest = hashlib.blake2b(digest_size=12)
         for name, blocks in self.columns.items():
             digest.update(f"{name} {[(block.shape, str(block.dtype)) for block in blocks]}".encode())
             for block in blocks:
-                mapped = isinstance(block, np.memmap) and block.filename is not None
-                digest.update(Path(block.filename).name.encode() if mapped else np.ascontiguousarray(block).data)
+                if isinstance(block, np.memmap) and isinstance(block.base, mmap.mmap) and block.filename is not None:
+                    digest.update(f"{Path(block.filename).name} {block.offset}".encode())
+                else:
+                    digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()

@@ -1,8 +1,9 @@
 """Embeddings of all processes side by side, so that a contrastive loss sees every spot of a batch."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, distributed
-from torch.distributed.nn.functional import all_gather
 
 
 def gather_embeddings(embeddings: Tensor) -> Tensor:
@@ -28,4 +29,21 @@ def gather_embeddings(embeddings: Tensor) -> Tensor:
     """
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return embeddings
-    return torch.cat(all_gather(embeddings))
+    return _Gather.apply(embeddings)
+
+
+class _Gather(torch.autograd.Function):
+    """Gathers rows; PyTorch's own, of `torch.distributed.nn`, is deprecated and has no successor in older versions."""
+
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor) -> Tensor:
+        embeddings = embeddings.contiguous()
+        shares = [torch.empty_like(embeddings) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(shares, embeddings)
+        return torch.cat(shares)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(gradient)  # the sum over processes
+        return gradient.chunk(distributed.get_world_size())[distributed.get_rank()]

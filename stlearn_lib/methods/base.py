@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from stlearn_lib import __version__
 from stlearn_lib.cache import written_whole
 from stlearn_lib.data.expression import Target, expression
-from stlearn_lib.data.sections import section_name
+from stlearn_lib.data.sections import check_section, section_name
 from stlearn_lib.errors import NotFittedError, StlearnError
 
 SETTINGS_FILE = "method.json"
@@ -30,8 +30,8 @@ WEIGHTS_FILE = "weights.safetensors"
 class Method(ABC):
     """Predicts the expression of a section's spots from its image.
 
-    A subclass says how it learns (`_fit`) and predicts (`_predict`), which settings rebuild it (`settings`) and which
-    arrays it has learnt (`state`).
+    A subclass says how it learns (`_fit`) and predicts (`_predict`), and which settings rebuild it (`settings`). What
+    it learns are arrays (`state`), and perhaps facts that JSON can hold (`learnt`).
 
     Args:
         target: Genes and expression space to predict. Cross-validation sets it from the protocol.
@@ -43,6 +43,7 @@ class Method(ABC):
     def __init__(self, target: Target | None = None) -> None:
         self.target = target
         self.state: dict[str, np.ndarray] = {}
+        self.learnt: dict[str, Any] = {}
         self.trained_on: tuple[str, ...] = ()
 
     @property
@@ -60,7 +61,9 @@ class Method(ABC):
         return {}
 
     @abstractmethod
-    def _fit(self, sections: Sequence[AnnData], truths: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def _fit(
+        self, sections: Sequence[AnnData], truths: list[np.ndarray], validation: Sequence[AnnData]
+    ) -> dict[str, np.ndarray]:
         """Return what was learnt from the sections and their expression, each (N, G)."""
 
     @abstractmethod
@@ -79,12 +82,16 @@ class Method(ABC):
 
         Raises:
             StlearnError: If there is no section or no target.
+            SectionError: If a section is malformed, or its counts are not finite.
             GeneError: If a section lacks a gene of the target.
         """
         if not sections:
             raise StlearnError(f"{self.name}: there is no section to fit on.")
         target = self._target()
-        self.state = self._fit(sections, [expression(section, target) for section in sections])
+        for section in (*sections, *(validation or ())):
+            check_section(section)
+        truths = [expression(section, target) for section in sections]
+        self.state = self._fit(sections, truths, validation or ())
         self.trained_on = tuple(section_name(section) for section in sections)
         return self
 
@@ -101,8 +108,7 @@ class Method(ABC):
         Raises:
             NotFittedError: If `fit` was not called.
         """
-        if not self.trained_on:
-            raise NotFittedError(f"{self.name} has not been fitted: call fit(sections) or load(folder) first.")
+        self._check_fitted()
         target = self._target()
         return AnnData(
             X=self._predict(section).astype(np.float32),
@@ -135,14 +141,14 @@ class Method(ABC):
         Raises:
             NotFittedError: If `fit` was not called.
         """
-        if not self.trained_on:
-            raise NotFittedError(f"{self.name} has not been fitted: there is nothing to save.")
+        self._check_fitted()
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         facts = {
             "method": type(self).__name__,
             "settings": self.settings(),
             "target": asdict(self._target()),
+            "learnt": self.learnt,
             "trained_on": self.trained_on,
             "stlearn_lib": __version__,
         }
@@ -173,7 +179,7 @@ class Method(ABC):
             if kind != cls.__name__:
                 raise StlearnError(f"{folder} holds the method {kind}, not {cls.__name__}.")
             method = cls(**facts["settings"], target=Target(**target))
-            method.trained_on = tuple(facts["trained_on"])
+            method.learnt, method.trained_on = facts["learnt"], tuple(facts["trained_on"])
         except (OSError, json.JSONDecodeError, SafetensorError, KeyError, TypeError) as error:
             raise StlearnError(f"{folder} holds no readable method: {error}.") from error
         method.state = state
@@ -183,3 +189,10 @@ class Method(ABC):
         if self.target is None:
             raise StlearnError(f"{self.name} has no target: pass target=Target(genes, space).")
         return self.target
+
+    def _check_fitted(self) -> None:
+        if not self.trained_on:
+            raise NotFittedError(
+                f"{self.name} has not been fitted, there is nothing to save or to predict with: call fit(sections) or "
+                "load(folder) first."
+            )

@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 from anndata import AnnData
-from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge as SklearnRidge
 
 from stlearn_lib.data.expression import Target, library_size
 from stlearn_lib.methods.base import Method
-from stlearn_lib.methods.features import Features, build_features
+from stlearn_lib.methods.features import FeatureInputs
 from stlearn_lib.retrieval import retrieve
 
 
@@ -26,7 +25,9 @@ class TrainingMean(Method):
         """The method's name in tables."""
         return "training mean"
 
-    def _fit(self, sections: Sequence[AnnData], truths: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def _fit(
+        self, sections: Sequence[AnnData], truths: list[np.ndarray], validation: Sequence[AnnData]
+    ) -> dict[str, np.ndarray]:
         return {"mean": np.concatenate(truths).mean(axis=0)}
 
     def _predict(self, section: AnnData) -> np.ndarray:
@@ -49,7 +50,9 @@ class TotalCountOracle(Method):
         """The method's name in tables."""
         return "total-count oracle"
 
-    def _fit(self, sections: Sequence[AnnData], truths: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def _fit(
+        self, sections: Sequence[AnnData], truths: list[np.ndarray], validation: Sequence[AnnData]
+    ) -> dict[str, np.ndarray]:
         design = np.concatenate([self._design(section) for section in sections])
         return {"coefficients": np.linalg.lstsq(design, np.concatenate(truths), rcond=None)[0]}
 
@@ -62,12 +65,7 @@ class TotalCountOracle(Method):
 
 
 class FeatureMethod(Method):
-    """Shared by the methods that see a patch through fixed features.
-
-    Features are standardised by the training spots' mean and spread, or, with ``standardize="section"``, each section
-    by its own: that removes a difference in stain between patients, and needs the whole test section's image at once.
-    A block of features wider than ``n_components`` is reduced to so many principal components of the training spots.
-    Each block is scaled to unit total variance, so that 1,280 deep features do not outweigh 26 statistics.
+    """Shared by the methods that see a patch through fixed features, see `methods.features.FeatureInputs`.
 
     Args:
         features: Blocks of features, side by side: names such as ``"colour_texture"`` or ``"deep:mobilenetv2_100"``.
@@ -87,62 +85,34 @@ class FeatureMethod(Method):
         encoder_weights: str | None = "auto",
     ) -> None:
         super().__init__(target)
-        if standardize not in ("training", "section"):
-            raise ValueError(f"standardize must be 'training' or 'section', not {standardize!r}.")
         self.features = tuple(features)
-        self.standardize = standardize
-        self.n_components = n_components
         self.encoder_weights = encoder_weights
-        self._blocks: list[Features] = [build_features(name, encoder_weights) for name in self.features]
+        self.inputs = FeatureInputs(
+            features, standardize=standardize, n_components=n_components, encoder_weights=encoder_weights
+        )
 
     @property
     def weights_id(self) -> str:
         """Which pretrained weights the features use."""
-        return " + ".join(block.weights_id for block in self._blocks if block.weights_id != "none") or "none"
+        return self.inputs.weights_id
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments, other than the target, that build this method again."""
         return {
             "features": list(self.features),
-            "standardize": self.standardize,
-            "n_components": self.n_components,
+            "standardize": self.inputs.standardize,
+            "n_components": self.inputs.n_components,
             "encoder_weights": self.encoder_weights,
         }
 
     def _label(self, kind: str) -> str:
-        within = ", per section" if self.standardize == "section" else ""
+        within = ", per section" if self.inputs.standardize == "section" else ""
         return f"{kind} ({' + '.join(self.features)}{within})"
 
     def _fit_inputs(self, sections: Sequence[AnnData]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the training spots' inputs (N, D), and what is needed to make inputs of new spots."""
-        state: dict[str, np.ndarray] = {}
-        for i, block in enumerate(self._blocks):
-            values = [block(section) for section in sections]
-            together = np.concatenate(values)
-            state[f"mean_{i}"], state[f"spread_{i}"] = _mean_and_spread(together)
-            if together.shape[1] > self.n_components:
-                scaled = np.concatenate([self._scale(v, state, i) for v in values])
-                pca = PCA(min(self.n_components, len(scaled)), svd_solver="covariance_eigh").fit(scaled)
-                state[f"components_{i}"] = pca.components_
-        return np.concatenate([self._inputs(section, state) for section in sections]), state
-
-    def _inputs(self, section: AnnData, state: dict[str, np.ndarray]) -> np.ndarray:
-        blocks = []
-        for i, block in enumerate(self._blocks):
-            scaled = self._scale(block(section), state, i)
-            scaled /= np.sqrt(scaled.shape[1])
-            blocks.append(scaled @ state[f"components_{i}"].T if f"components_{i}" in state else scaled)
-        return np.concatenate(blocks, axis=1)
-
-    def _scale(self, values: np.ndarray, state: dict[str, np.ndarray], i: int) -> np.ndarray:
-        own = self.standardize == "section"
-        mean, spread = _mean_and_spread(values) if own else (state[f"mean_{i}"], state[f"spread_{i}"])
-        return (values - mean) / spread
-
-
-def _mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    spread = values.std(axis=0)
-    return values.mean(axis=0), np.where(spread > 0, spread, 1)
+        state = self.inputs.fit(sections)
+        return np.concatenate([self.inputs(section, state) for section in sections]), state
 
 
 class Ridge(FeatureMethod):
@@ -177,13 +147,15 @@ class Ridge(FeatureMethod):
         """Return the arguments, other than the target, that build this method again."""
         return super().settings() | {"alpha": self.alpha}
 
-    def _fit(self, sections: Sequence[AnnData], truths: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def _fit(
+        self, sections: Sequence[AnnData], truths: list[np.ndarray], validation: Sequence[AnnData]
+    ) -> dict[str, np.ndarray]:
         inputs, state = self._fit_inputs(sections)
         model = SklearnRidge(alpha=self.alpha).fit(inputs, np.concatenate(truths))
         return state | {"weights": model.coef_.T, "intercept": model.intercept_}
 
     def _predict(self, section: AnnData) -> np.ndarray:
-        return self._inputs(section, self.state) @ self.state["weights"] + self.state["intercept"]
+        return self.inputs(section, self.state) @ self.state["weights"] + self.state["intercept"]
 
 
 class NearestSpots(FeatureMethod):
@@ -214,11 +186,13 @@ class NearestSpots(FeatureMethod):
         """Return the arguments, other than the target, that build this method again."""
         return super().settings() | {"k": self.k}
 
-    def _fit(self, sections: Sequence[AnnData], truths: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def _fit(
+        self, sections: Sequence[AnnData], truths: list[np.ndarray], validation: Sequence[AnnData]
+    ) -> dict[str, np.ndarray]:
         inputs, state = self._fit_inputs(sections)
         return state | {"keys": inputs, "values": np.concatenate(truths)}
 
     def _predict(self, section: AnnData) -> np.ndarray:
         return retrieve(
-            self._inputs(section, self.state), self.state["keys"], self.state["values"], k=self.k, distance="l2"
+            self.inputs(section, self.state), self.state["keys"], self.state["values"], k=self.k, distance="l2"
         )

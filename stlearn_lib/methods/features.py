@@ -2,12 +2,14 @@
 
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from anndata import AnnData
+from sklearn.decomposition import PCA
 
 from stlearn_lib.cache import cache_folder
 from stlearn_lib.data.patches import cut_patches
@@ -78,6 +80,76 @@ class DeepFeatures(Features):
             values.flags.writeable = False
             self._kept[key] = values
         return self._kept[key]
+
+
+class FeatureInputs:
+    """What a method that sees a patch through fixed features takes in: blocks of features, scaled, side by side.
+
+    Features are standardised by the training spots' mean and spread, or, with ``standardize="section"``, each section
+    by its own: that removes a difference in stain between patients, and needs the whole test section's image at once.
+    A block of features wider than ``n_components`` is reduced to so many principal components of the training spots.
+    Each block is scaled to unit total variance, so that 1,280 deep features do not outweigh 26 statistics.
+
+    Args:
+        features: Blocks of features: names such as ``"colour_texture"`` or ``"deep:mobilenetv2_100"``.
+        standardize: Whose mean and spread.
+        n_components: Principal components kept of a wide block.
+        encoder_weights: Weights of deep features, see `models.encoders.create_encoder`.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[str],
+        *,
+        standardize: Literal["training", "section"] = "training",
+        n_components: int = 256,
+        encoder_weights: str | None = "auto",
+    ) -> None:
+        if standardize not in ("training", "section"):
+            raise ValueError(f"standardize must be 'training' or 'section', not {standardize!r}.")
+        self.standardize = standardize
+        self.n_components = n_components
+        self.blocks: list[Features] = [build_features(name, encoder_weights) for name in features]
+
+    @property
+    def weights_id(self) -> str:
+        """Which pretrained weights the features use."""
+        return " + ".join(block.weights_id for block in self.blocks if block.weights_id != "none") or "none"
+
+    def fit(self, sections: Sequence[AnnData]) -> dict[str, np.ndarray]:
+        """Return the state that makes inputs of any section: means, spreads and components of the training spots."""
+        state: dict[str, np.ndarray] = {}
+        for i, block in enumerate(self.blocks):
+            values = [block(section) for section in sections]
+            together = np.concatenate(values)
+            state[f"mean_{i}"], state[f"spread_{i}"] = _mean_and_spread(together)
+            if together.shape[1] > self.n_components:
+                scaled = np.concatenate([self._scale(v, state, i) for v in values])
+                pca = PCA(min(self.n_components, len(scaled)), svd_solver="covariance_eigh").fit(scaled)
+                state[f"components_{i}"] = pca.components_
+        return state
+
+    def __call__(self, section: AnnData, state: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the inputs of a section's spots, (N, D)."""
+        blocks = []
+        for i, block in enumerate(self.blocks):
+            scaled = self._scale(block(section), state, i)
+            scaled /= np.sqrt(scaled.shape[1])
+            blocks.append(scaled @ state[f"components_{i}"].T if f"components_{i}" in state else scaled)
+        return np.concatenate(blocks, axis=1)
+
+    def _scale(self, values: np.ndarray, state: Mapping[str, np.ndarray], i: int) -> np.ndarray:
+        own = self.standardize == "section"
+        mean, spread = _mean_and_spread(values) if own else (state[f"mean_{i}"], state[f"spread_{i}"])
+        return (values - mean) / spread
+
+
+def _mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    spread = values.std(axis=0)
+    return values.mean(axis=0), np.where(spread > 0, spread, 1)
 
 
 def build_features(name: str, weights: str | None = "auto") -> Features:

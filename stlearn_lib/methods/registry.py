@@ -3,14 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from stlearn_lib.errors import StlearnError
 from stlearn_lib.methods.base import SETTINGS_FILE, Method
 from stlearn_lib.methods.baselines import NearestSpots, Ridge, TotalCountOracle, TrainingMean
+from stlearn_lib.methods.mclstexp import MclSTExp
+from stlearn_lib.methods.presets import PRESETS
 
 DEEP = "deep:mobilenetv2_100"
 
-METHODS: dict[str, Callable[[], Method]] = {
+METHODS: dict[str, Callable[..., Method]] = {
     "mean": TrainingMean,
     "oracle": TotalCountOracle,
     "ridge-colour": Ridge,
@@ -18,25 +21,28 @@ METHODS: dict[str, Callable[[], Method]] = {
     "ridge-deep": lambda: Ridge([DEEP]),
     "ridge-both": lambda: Ridge(["colour_texture", DEEP]),
     "nearest-both": lambda: NearestSpots(["colour_texture", DEEP]),
+    **{name: preset.create for name, preset in PRESETS.items()},
 }
 """Each call makes a new, unfitted method."""
 
 _KINDS: dict[str, type[Method]] = {
-    kind.__name__: kind for kind in (TrainingMean, TotalCountOracle, Ridge, NearestSpots)
+    kind.__name__: kind for kind in (TrainingMean, TotalCountOracle, Ridge, NearestSpots, MclSTExp)
 }
 
 
-def create_method(name: str) -> Method:
+def create_method(name: str, **training: Any) -> Method:
     """Make an unfitted method by its name.
 
     Args:
         name: A key of `METHODS`.
+        **training: For a preset of a method that trains a network: ``compute`` and ``folder``, see
+            `methods.presets.Preset.create`.
 
     Returns:
         The method, without a target.
 
     Raises:
-        StlearnError: If the name is unknown.
+        StlearnError: If the name is unknown, or something of ``training`` is given for a method that trains no network.
 
     Example:
         >>> create_method("ridge-colour").name
@@ -44,7 +50,9 @@ def create_method(name: str) -> Method:
     """
     if name not in METHODS:
         raise StlearnError(f"unknown method {name!r}; known: {', '.join(METHODS)}.")
-    return METHODS[name]()
+    if training and name not in PRESETS:
+        raise StlearnError(f"{name} trains no network: leave out {', '.join(training)}.")
+    return METHODS[name](**training)
 
 
 def load_method(folder: Path | str) -> Method:

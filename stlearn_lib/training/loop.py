@@ -9,7 +9,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,19 +94,22 @@ def _fit(
     train_loader = _Loader(fabric, spots, settings)
     validation_loader = _Loader(fabric, validation, settings) if validation is not None else None
     model, optimizer = fabric.setup(task, _optimizer(task, settings))
-    run = Run(fabric, task, optimizer, settings, spots.fingerprint(), folder)
+    data = {
+        "spots": spots.fingerprint(),
+        "validation spots": None if validation is None else validation.fingerprint(),
+    }
+    run = Run(fabric, task, optimizer, settings, data, folder)
     bar = tqdm(
         total=settings.epochs * len(train_loader),
         initial=len(run.history) * len(train_loader),
         unit="step",
         disable=None if progress and fabric.is_global_zero else True,
     )
-    with bar:
+    with closing(run), bar:
         while not run.finished:
             start, epoch = time.perf_counter(), len(run.history)
-            row = {"epoch": epoch + 1, "learning_rate": 0.0}
-            row |= _train_epoch(fabric, model, optimizer, train_loader, settings, epoch, bar.update)
-            row["learning_rate"] = optimizer.param_groups[0]["lr"]
+            terms = _train_epoch(fabric, model, optimizer, train_loader, settings, epoch, bar.update)
+            row = {"epoch": epoch + 1, "learning_rate": optimizer.param_groups[0]["lr"], **terms}
             if validation_loader is not None:
                 row |= _validate(fabric, model, validation_loader)
             row["seconds"] = time.perf_counter() - start
@@ -136,8 +141,7 @@ def _train_epoch(
     for step, parts in enumerate(loader.batches(epoch)):
         torch.manual_seed(_seed(settings.seed, epoch, step, fabric.global_rank))
         for group in optimizer.param_groups:
-            factor = settings.learning_rate_factor(epoch + (step + 1) / len(loader))
-            group["lr"] = settings.learning_rate * factor
+            group["lr"] = settings.learning_rate * settings.learning_rate_factor(epoch + step / len(loader))
         for i, part in enumerate(parts):
             with fabric.no_backward_sync(model, enabled=i < len(parts) - 1):
                 losses = model(part)
@@ -181,7 +185,7 @@ class _Means:
         self.n += 1
 
     def compute(self) -> dict[str, float]:
-        means = {name: self.fabric.all_reduce(total / self.n, reduce_op="mean") for name, total in self.sums.items()}
+        means: dict[str, Any] = {name: self.fabric.all_reduce(total / self.n) for name, total in self.sums.items()}
         return {f"{self.prefix}_{name}": float(value) for name, value in means.items()}
 
 

@@ -1,6 +1,7 @@
 """A training run's memory: history, best and last weights, and the folder in which it can be taken up again."""
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ class Run:
         task: What is trained.
         optimizer: By what.
         settings: How; a run goes on with its own settings only.
-        data: Fingerprint of the spots; a run goes on with its own spots only.
-        folder: Where it is kept, or None.
+        data: Fingerprints of the spots; a run goes on with its own spots only.
+        folder: Where it is kept, or None. All processes have to see it.
 
     Raises:
         TrainingError: If the folder holds another run, or a checkpoint that cannot be read.
@@ -42,17 +43,19 @@ class Run:
         task: nn.Module,
         optimizer: _FabricOptimizer,
         settings: TrainingSettings,
-        data: str,
+        data: Mapping[str, str | None],
         folder: Path | str | None,
     ) -> None:
         self.fabric, self.task, self.optimizer, self.settings = fabric, task, optimizer, settings
         self.folder = None if folder is None else Path(folder)
-        self.identity = {"settings": asdict(settings), "data": data, "task": type(task).__name__}
+        self.identity = asdict(settings) | {"task": type(task).__name__} | dict(data)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, torch.Tensor] = {}
         self.writer: SummaryWriter | None = None
         if self.folder is not None:
-            self._open(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if (self.folder / LAST).is_file():
+                self._resume(self.folder)
 
     @property
     def finished(self) -> bool:
@@ -64,7 +67,11 @@ class Run:
         return len(self.history) - 1 - self._best_epoch() >= self.settings.patience
 
     def end_epoch(self, row: dict[str, float]) -> None:
-        """Add an epoch to the history, and write everything down."""
+        """Add an epoch to the history, and write everything down.
+
+        The last checkpoint comes last. Killed before it, a run does its epoch again and writes the same once more;
+        were it first, the epoch would count as done and be missing elsewhere.
+        """
         wrong = [name for name, value in row.items() if not np.isfinite(value)]
         if wrong:
             raise TrainingError(
@@ -75,35 +82,36 @@ class Run:
         if MONITOR in row and self._best_epoch() == len(self.history) - 1:
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.task.state_dict().items()}
             self._write(BEST, {"task": self.task})
-        self._write(LAST, self._state() | {"identity": self.identity, "history": self.history})
         self._log(row)
+        self._write(LAST, self._state() | {"identity": self.identity, "history": self.history})
 
     def load_result(self) -> None:
         """Give the task the weights that the run ends with: of the best epoch if it was validated, else of the last."""
-        if self.history and MONITOR in self.history[-1]:
+        if MONITOR in self.history[-1]:
             self.task.load_state_dict(self.best)
+
+    def close(self) -> None:
+        """Close what is open for writing."""
         if self.writer is not None:
             self.writer.close()
 
     def _best_epoch(self) -> int:
         return int(np.argmin([row[MONITOR] for row in self.history]))
 
-    def _open(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / LAST).is_file():
-            self._resume(folder)
-        if self.fabric.is_global_zero:
-            self.writer = SummaryWriter(folder / TENSORBOARD, purge_step=len(self.history) + 1)
-
     def _resume(self, folder: Path) -> None:
         last = self._read(folder / LAST)
-        if last["identity"] != self.identity:
-            theirs, ours = last["identity"], self.identity
-            other = [key for key in ours if theirs.get(key) != ours[key]]
-            raise TrainingError(f"{folder} holds a run with other {', '.join(other)}: go on with its own, or elsewhere.")
-        self.task.load_state_dict(last["task"])
-        self.optimizer.load_state_dict(last["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(last["precision"])
+        theirs, ours = last.get("identity", {}), self.identity
+        other = [f"{key} {theirs.get(key)!r}, not {ours[key]!r}" for key in ours if theirs.get(key) != ours[key]]
+        if other:
+            raise TrainingError(f"{folder} holds another run ({'; '.join(other)}): go on with its own, or elsewhere.")
+        try:
+            self.task.load_state_dict(last["task"])
+            self.optimizer.load_state_dict(last["optimizer"])
+            self.fabric.strategy.precision.load_state_dict(last["precision"])
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(
+                f"{folder} holds a run of another model: go on with its own, or elsewhere. {error}"
+            ) from error
         self.history = last["history"]
         if MONITOR in self.history[-1]:
             self.best = self._read(folder / BEST)["task"]
@@ -122,19 +130,23 @@ class Run:
         self.fabric.save(temporary, state)  # by all processes, of which the first writes
         if self.fabric.is_global_zero:
             temporary.replace(self.folder / name)
+        self.fabric.barrier()  # whatever a process reads next, it finds the new file
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
-            return self.fabric.load(path, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise TrainingError(f"{path} is no checkpoint that can be read ({error}): remove its folder.") from error
 
     def _log(self, row: dict[str, float]) -> None:
-        if self.folder is None or self.writer is None:
+        if self.folder is None or not self.fabric.is_global_zero:
             return
         with written_whole(self.folder / HISTORY) as path:
             pd.DataFrame(self.history).to_csv(path, index=False)
+        epoch = int(row["epoch"])
+        if self.writer is None:  # an epoch that was begun before and is done again replaces what is there of it
+            self.writer = SummaryWriter(self.folder / TENSORBOARD, purge_step=epoch)
         for name, value in row.items():
             if name != "epoch":
-                self.writer.add_scalar(name, value, int(row["epoch"]))
+                self.writer.add_scalar(name, value, epoch)
         self.writer.flush()

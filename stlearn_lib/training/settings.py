@@ -4,7 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from stlearn_lib.errors import TrainingError
 
@@ -17,7 +19,7 @@ class TrainingSettings:
     r"""How long, how fast, and from which seed a model learns.
 
     A batch is what one step of the optimiser sees, over all processes and all its parts: the same settings mean the
-    same steps on one GPU and on eight.
+    same steps on one GPU and on eight, but for batch norm, whose statistics are those of a part.
 
     Args:
         epochs: Passes over the spots.
@@ -62,6 +64,9 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):  # of a grid, say; a checkpoint is read back with plain values only
+                object.__setattr__(self, name, value.item())
         rules = {
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch_size": (self.batch_size >= 2, "at least 2, since a contrastive loss compares spots"),
@@ -75,6 +80,7 @@ class TrainingSettings:
             "accumulate": (self.accumulate >= 1, "at least 1"),
             "clip_norm": (self.clip_norm is None or self.clip_norm > 0, "positive or None"),
             "patience": (self.patience is None or self.patience >= 1, "at least 1 or None"),
+            "seed": (self.seed >= 0, "0 or more"),
         }
         for name, (holds, rule) in rules.items():
             if not holds:
@@ -120,7 +126,7 @@ class Compute:
         """Make the Fabric.
 
         Raises:
-            TrainingError: If there is no such accelerator, or not as many devices.
+            TrainingError: If there is no such accelerator or strategy, or not as many devices.
         """
         try:
             return Fabric(
@@ -130,5 +136,5 @@ class Compute:
                 strategy=self.strategy,
                 precision=self.precision,
             )
-        except (RuntimeError, ValueError) as error:  # Fabric's MisconfigurationException is a RuntimeError
+        except (MisconfigurationException, ImportError, RuntimeError, ValueError) as error:
             raise TrainingError(f"cannot compute on {self}: {error}") from error

@@ -1,0 +1,140 @@
+"""Presets: a paper's settings by name, what they cost and what they should score; and the same without a GPU.
+
+One word changes, the code is the same:
+
+=================================  ====================================================================
+``mclstexp_her2st``                what the authors' code does with HER2+; a GPU
+``mclstexp_her2st_paper``          what their paper says where that differs, and keys without batch-mates
+``mclstexp_her2st_cpu``            the same model on frozen, cached features: under a minute a fold
+``mclstexp_her2st_cpu_finetuned``  a small image encoder, fine-tuned for a few epochs: minutes a fold
+=================================  ====================================================================
+
+Likewise ``mclstexp_cscc`` and ``mclstexp_alex10x``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stlearn_lib.methods.mclstexp import TRAINING, MclSTExp
+from stlearn_lib.methods.trained import TrainedMethod
+from stlearn_lib.training import Compute
+
+Settings = Mapping[str, Any]
+
+SMALL_ENCODER = "mobilenetv2_100"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings by name, with all that one wants to know before running them.
+
+    Args:
+        method: What is built.
+        settings: Its settings.
+        gene_list: The published gene list that it predicts, see `datasets.GENE_LISTS`.
+        source: Where the settings come from.
+        cost: What it takes.
+        expected: What it should score, and in which evaluation.
+    """
+
+    method: type[TrainedMethod]
+    settings: Settings
+    gene_list: str
+    source: str
+    cost: str
+    expected: str
+
+    def create(self, *, compute: Compute | None = None, folder: Path | str | None = None) -> TrainedMethod:
+        """Make the unfitted method, without a target.
+
+        Args:
+            compute: Devices and precision; a single device if None.
+            folder: Where training keeps checkpoints and history; nowhere if None.
+
+        Returns:
+            The method.
+        """
+        return self.method(compute=compute, folder=folder, **self.settings)
+
+
+# ------------------------------------------------------------------------------------------------------------ mclSTExp
+
+_HER2ST: Settings = {"k": 200, "distance": "l1"}
+_CSCC: Settings = {"k": 600, "distance": "l2"}
+_ALEX10X: Settings = {
+    "k": 200,
+    "distance": "l2",
+    "std": (1 / 255,) * 3,  # raw values, 0 to 255
+    "augmentation": "right_angles",
+    "augment_test": True,
+    "training": replace(TRAINING, epochs=15),
+}
+
+_CODE = "the code, shizhiceng/mclSTExp @ fdd3ab1"
+_PAPER = "the paper, arXiv 2407.08216, where it differs from the code; keys without batch-mates are our correction"
+_OURS = "as {}, but for the image encoder and the epochs, which are ours"
+_GPU = "a GPU; not run by us so far. A step of 128 patches takes DenseNet-121 about 1.1 T multiply-adds"
+_MINUTE = "two cores: features once, half a minute a section; then less than a minute a fold of four sections"
+_MINUTES = "two cores: about {} a fold of four sections"
+_PUBLISHED = "published, {} sections left out one by one, gene-wise space: ACG {}, HEG {}, MSE {}, MAE {}"
+_UNKNOWN = "not measured: the images could not be had"
+
+
+def _as_in_paper(settings: Settings, k: int) -> Settings:
+    training = replace(settings.get("training", TRAINING), optimizer="adamw")
+    changes = {"variant": "paper", "k": k, "distance": "l2", "keys": "spot", "training": training}
+    return {**settings, **changes}
+
+
+def _frozen(settings: Settings) -> Settings:
+    features = (f"deep:{SMALL_ENCODER}", "colour_texture")
+    return {**settings, "features": features, "augment_test": False, "training": replace(TRAINING, epochs=40)}
+
+
+def _finetuned(settings: Settings) -> Settings:
+    own = {"encoder": SMALL_ENCODER, "mean": None, "std": None, "training": replace(TRAINING, epochs=8)}
+    return {**settings, **own, "augment_test": False}
+
+
+_HER2ST_SCORES = _PUBLISHED.format(32, ".230", ".387", ".590", ".581")
+_CSCC_SCORES = _PUBLISHED.format(12, ".324", ".426", ".430", ".521")
+_ALEX10X_SCORES = _PUBLISHED.format(9, ".195", ".361", ".233", ".390")
+
+PRESETS: dict[str, Preset] = {
+    "mclstexp_her2st": Preset(MclSTExp, _HER2ST, "mclstexp_her2st", _CODE, _GPU, _HER2ST_SCORES),
+    "mclstexp_her2st_paper": Preset(
+        MclSTExp, _as_in_paper(_HER2ST, k=200), "mclstexp_her2st", _PAPER, _GPU, _HER2ST_SCORES
+    ),
+    "mclstexp_her2st_cpu": Preset(
+        MclSTExp, _frozen(_HER2ST), "mclstexp_her2st", _OURS.format("mclstexp_her2st"), _MINUTE, "TODO"
+    ),
+    "mclstexp_her2st_cpu_finetuned": Preset(
+        MclSTExp, _finetuned(_HER2ST), "mclstexp_her2st", _OURS.format("mclstexp_her2st"), _MINUTES, "TODO"
+    ),
+    "mclstexp_cscc": Preset(MclSTExp, _CSCC, "mclstexp_cscc", _CODE, _GPU, _CSCC_SCORES),
+    "mclstexp_cscc_paper": Preset(MclSTExp, _as_in_paper(_CSCC, k=200), "mclstexp_cscc", _PAPER, _GPU, _CSCC_SCORES),
+    "mclstexp_cscc_cpu": Preset(
+        MclSTExp, _frozen(_CSCC), "mclstexp_cscc", _OURS.format("mclstexp_cscc"), _MINUTE, _UNKNOWN
+    ),
+    "mclstexp_cscc_cpu_finetuned": Preset(
+        MclSTExp, _finetuned(_CSCC), "mclstexp_cscc", _OURS.format("mclstexp_cscc"), _MINUTES, _UNKNOWN
+    ),
+    "mclstexp_alex10x": Preset(MclSTExp, _ALEX10X, "mclstexp_alex10x", _CODE, _GPU, _ALEX10X_SCORES),
+    "mclstexp_alex10x_paper": Preset(
+        MclSTExp,
+        _as_in_paper({**_ALEX10X, "std": (1.0, 1.0, 1.0), "augmentation": "jitter", "augment_test": False}, k=2400),
+        "mclstexp_alex10x",
+        _PAPER,
+        _GPU,
+        _ALEX10X_SCORES,
+    ),
+    "mclstexp_alex10x_cpu": Preset(
+        MclSTExp, _frozen(_ALEX10X), "mclstexp_alex10x", _OURS.format("mclstexp_alex10x"), _MINUTE, _UNKNOWN
+    ),
+    "mclstexp_alex10x_cpu_finetuned": Preset(
+        MclSTExp, _finetuned(_ALEX10X), "mclstexp_alex10x", _OURS.format("mclstexp_alex10x"), _MINUTES, _UNKNOWN
+    ),
+}
+"""Each published setting, and what becomes of it on a machine without a GPU."""

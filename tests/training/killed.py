@@ -1,0 +1,143 @@
+"""Trains a small model, again and again: a process is killed at a chosen moment, and another one goes on.
+
+`test_resume.py` runs it as a script: ``python killed.py FOLDER``. What each training ends with is left in
+``FOLDER/<moment>.pt``, beside its run's folder.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from stlearn_lib.data.augmentation import mclstexp_training
+from stlearn_lib.data.spots import SpotTable
+from stlearn_lib.losses import clip_loss
+from stlearn_lib.training import Compute, Task, TrainingSettings, fit
+
+STEPS = 3  # of an epoch
+SETTINGS = TrainingSettings(
+    epochs=9, batch_size=8, learning_rate=0.15, schedule="cosine", warmup_epochs=0.5, patience=3, seed=13
+)
+"""The second of these epochs is the best, and patience ends with the fifth."""
+
+
+class Contrast(Task):
+    """Everything that has a state or is random: batch norm, dropout, augmentation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.augment = mclstexp_training()
+        self.image = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 4))
+        self.expression = nn.Linear(5, 4)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        image = batch["image"].permute(0, 3, 1, 2)
+        image = self.augment(image) if self.training else image / 255
+        return {"loss": clip_loss(self.image(image), self.expression(batch["expression"]))}
+
+
+def spots(seed: int, n: int) -> SpotTable:
+    """Patches whose brightness is in their expression."""
+    rng = np.random.default_rng(seed)
+    brightness = rng.integers(0, 200, size=(n, 1, 1, 3))
+    image = (brightness + rng.integers(0, 50, size=(n, 8, 8, 3))).astype(np.uint8)
+    expression = np.hstack([brightness[:, 0, 0] / 200, rng.random((n, 2))]).astype(np.float32)
+    return SpotTable({"image": [image], "expression": [expression]})
+
+
+def die() -> None:
+    """End as a process does whose machine is switched off: nothing is closed, nothing is written."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at_step(n: int) -> Callable[[Task], None]:
+    """In the n-th training step, between the forward and the backward pass."""
+
+    def inject(task: Task) -> None:
+        before = iter(range(1, n))
+
+        def dying(*_: object) -> None:
+            if task.training and next(before, None) is None:
+                die()
+
+        task.register_forward_hook(dying)
+
+    return inject
+
+
+def saving(name: str, n: int, written: float) -> Callable[[Task], None]:
+    """While the n-th checkpoint of a name is written: nothing of it yet, a share, or all."""
+
+    def inject(task: Task) -> None:
+        save, before = Fabric.save, iter(range(1, n))
+
+        def dying(self: Fabric, path: Path, state: dict) -> None:
+            its_time = path.name.endswith(name) and next(before, None) is None
+            if its_time and not written:
+                die()
+            save(self, path, state)
+            if its_time:
+                os.truncate(path, int(path.stat().st_size * written))
+                die()
+
+        Fabric.save = dying
+
+    return inject
+
+
+MOMENTS: dict[str, list[Callable[[Task], None]]] = {
+    "never": [],
+    "in the first epoch": [at_step(2)],
+    "in the middle of an epoch": [at_step(2 * STEPS + 2)],
+    "at the first step of an epoch": [at_step(2 * STEPS + 1)],
+    "while the best weights are written": [saving("best.ckpt", 2, 0.5)],
+    "between the best and the last weights": [saving("last.ckpt", 2, 0)],
+    "while the last weights are written": [saving("last.ckpt", 3, 0.5)],
+    "before the last weights of the last epoch are in their place": [saving("last.ckpt", 5, 1)],
+    "once in every epoch": [at_step(STEPS + 1)] * 4,
+}
+"""Where each process in turn is killed; one more then comes to the end."""
+
+
+def train(folder: Path, inject: Callable[[Task], None] | None) -> None:
+    """Train, or go on training, and leave the result beside the folder."""
+    task = Contrast()
+    if inject:
+        inject(task)
+    history = fit(
+        task,
+        spots(0, 8 * STEPS + 2),
+        SETTINGS,
+        validation=spots(1, 16),
+        compute=Compute(accelerator="cpu"),
+        folder=folder,
+    )
+    torch.save({"weights": task.state_dict(), "history": history.to_dict("list")}, folder.with_suffix(".pt"))
+
+
+def killed(folder: Path, inject: Callable[[Task], None] | None) -> bool:
+    """Train in a process of its own; return whether it was killed. All of them share what is imported by now."""
+    process = os.fork()
+    if not process:
+        train(folder, inject)
+        os._exit(0)
+    return os.WTERMSIG(os.waitpid(process, 0)[1]) == signal.SIGKILL
+
+
+def main(folder: Path) -> None:
+    """Go through all moments."""
+    for moment, kills in MOMENTS.items():
+        deaths = [killed(folder / moment, inject) for inject in [*kills, None]]
+        if deaths != [True] * len(kills) + [False]:
+            sys.exit(f"{moment}: killed {deaths}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
