@@ -75,6 +75,18 @@ def verify(dataset: str, files: Files = None) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def presets() -> None:
+    """List the settings of the papers and their small versions: source, cost, and the scores to expect."""
+    from stlearn_lib.methods.presets import PRESETS
+
+    for name, preset in PRESETS.items():
+        table = Table(show_header=False, box=None, title=name, title_justify="left")
+        for field in ("source", "cost", "expected", "gene_list"):
+            table.add_row(field, getattr(preset, field))
+        out.print(table)
+
+
 @app.command(
     epilog="METHODS: mean, oracle (knows each spot's total count), ridge-colour, ridge-colour-section (features scaled "
     "within each section), ridge-deep, ridge-both, nearest-both; networks: mclstexp_her2st, mclstexp_her2st_paper, "
@@ -110,6 +122,14 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option(help="Write the table here (.csv), a row for each test section.")
     ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Networks: keep checkpoints and histories here; a stopped run goes on.")
+    ] = None,
+    devices: Annotated[int | None, typer.Option(help="Networks: devices on each node; 1 if not given.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Networks: machines; 1 if not given.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Networks: 32-true if not given; bf16-mixed or 16-mixed on a GPU.")
+    ] = None,
 ) -> None:
     """Cross-validate a method on real sections and print its scores.
 
@@ -122,14 +142,22 @@ def evaluate(
     from stlearn_lib.evaluation import Protocol, cross_validate, summarise
     from stlearn_lib.methods.registry import create_method
     from stlearn_lib.protocols import PATIENT_OF, protocol_of, sections_of
+    from stlearn_lib.training import Compute, is_first_process
 
-    chosen, named = create_method(method), protocol_of(protocol)
+    compute = {"devices": devices, "nodes": nodes, "precision": precision}
+    compute = {name: value for name, value in compute.items() if value is not None}
+    training = {"folder": runs} if runs else {}
+    if compute:
+        training["compute"] = Compute(**compute)
+    chosen, named = create_method(method, **training), protocol_of(protocol)
     space, genes, folds = space or named.space, genes or named.gene_list, named.folds
     if validation is not None:
         folds = tuple(validation_from_training(fold, PATIENT_OF, fraction=validation, seed=0) for fold in folds)
     target = Target(load_gene_list(genes, allow_simulated=False), space, smooth, gene_list=genes)
     sections = load_sections(sections_of(folds), allow_simulated=False)
     scores = cross_validate(chosen, sections, Protocol(protocol, folds, target))
+    if not is_first_process():
+        return
     if output is not None:
         scores.to_csv(output, index=False)
     table = Table("test", *SHOWN, title=f"{scores['method'].iloc[0]}, {protocol}, {space}, {len(target.genes)} genes")

@@ -202,7 +202,7 @@ class MclSTExp(TrainedMethod):
         self.learnt["key_sections"] = [[section_name(section), section.n_obs] for section in sections]
         if self.options.checkpoint is None:
             held_out = self._spots(validation, state) if validation else None
-            self._train(_Contrast(model, self.options), spots, self.options.training, held_out)
+            self._train(ContrastTask(model, self.options), spots, self.options.training, held_out)
         else:
             _load_checkpoint(model, self.options.checkpoint)
             self.learnt["weights"] = f"file:{Path(self.options.checkpoint).name}"
@@ -335,7 +335,7 @@ class MclSTExp(TrainedMethod):
         return self._model.eval()
 
 
-class _Contrast(Task):
+class ContrastTask(Task):
     """The model and its contrastive loss."""
 
     def __init__(self, model: mclstexp.MclSTExp, options: MclSTExpSettings) -> None:
@@ -346,7 +346,7 @@ class _Contrast(Task):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         image = _channels_first(batch["image"])
         embedded = self.model(
-            image=self.augment(image) if self.training else image,
+            image=_channels_last_in_memory(self.augment(image)) if self.training else image,
             expression=batch["expression"],
             position=batch["position"],
         )
@@ -370,6 +370,11 @@ def _augmentation(options: MclSTExpSettings, generator: torch.Generator | None =
 def _channels_first(images: Tensor) -> Tensor:
     """Patches as a model takes them, (B, 3, H, W), in the memory layout (B, H, W, 3) they came in; features as is."""
     return images.permute(0, 3, 1, 2) if images.ndim == 4 else images
+
+
+def _channels_last_in_memory(images: Tensor) -> Tensor:
+    """Augmentations write channel by channel; encoders are a fifth faster on the layout of the patches."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def _position(section: AnnData) -> np.ndarray:

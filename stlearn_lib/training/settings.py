@@ -1,6 +1,7 @@
 """How a model is trained, and on what: plain values that can be written into a JSON file."""
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -138,3 +139,8 @@ class Compute:
             )
         except (MisconfigurationException, ImportError, RuntimeError, ValueError) as error:
             raise TrainingError(f"cannot compute on {self}: {error}") from error
+
+
+def is_first_process() -> bool:
+    """Return whether this is the process that prints and writes, where a script runs in several."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"

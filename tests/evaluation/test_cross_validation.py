@@ -26,7 +26,7 @@ class Spy(Method):
     def name(self):
         return "spy"
 
-    def _fit(self, sections, truths):
+    def _fit(self, sections, truths, validation):
         self.seen.append(("fit", [s.obs["section"].iloc[0] for s in sections], self.target))
         return {}
 

@@ -262,7 +262,7 @@ def test_a_foreign_checkpoint_is_refused(reference_folder, sections, target, coh
 
 def test_a_stopped_run_goes_on_in_its_folder(sections, target, tmp_path, monkeypatch):
     whole = MclSTExp(target=target, folder=tmp_path / "whole", **FROZEN).fit(sections[:2])
-    real = methods_mclstexp._Contrast.forward
+    real = methods_mclstexp.ContrastTask.forward
     calls = []
 
     def stops_in_the_second_epoch(self, batch):
@@ -271,7 +271,7 @@ def test_a_stopped_run_goes_on_in_its_folder(sections, target, tmp_path, monkeyp
             raise KeyboardInterrupt
         return real(self, batch)
 
-    monkeypatch.setattr(methods_mclstexp._Contrast, "forward", stops_in_the_second_epoch)
+    monkeypatch.setattr(methods_mclstexp.ContrastTask, "forward", stops_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         MclSTExp(target=target, folder=tmp_path / "stopped", **FROZEN).fit(sections[:2])
     monkeypatch.undo()

@@ -7,6 +7,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,22 +73,35 @@ def at_step(n: int) -> Callable[[Task], None]:
     return inject
 
 
-def saving(name: str, n: int, written: float) -> Callable[[Task], None]:
-    """While the n-th checkpoint of a name is written: nothing of it yet, a share, or all."""
+def half_written(name: str, n: int) -> Callable[[Task], None]:
+    """While the n-th checkpoint of a name is written."""
 
     def inject(task: Task) -> None:
         save, before = Fabric.save, iter(range(1, n))
 
         def dying(self: Fabric, path: Path, state: dict) -> None:
-            its_time = path.name.endswith(name) and next(before, None) is None
-            if its_time and not written:
-                die()
             save(self, path, state)
-            if its_time:
-                os.truncate(path, int(path.stat().st_size * written))
+            if path.name.endswith(name) and next(before, None) is None:
+                os.truncate(path, path.stat().st_size // 2)
                 die()
 
         Fabric.save = dying
+
+    return inject
+
+
+def in_place(name: str, n: int) -> Callable[[Task], None]:
+    """As soon as the n-th file of a name is there, and before anything else is."""
+
+    def inject(task: Task) -> None:
+        replace, before = Path.replace, iter(range(1, n))
+
+        def dying(self: Path, target: Path) -> None:
+            replace(self, target)
+            if target.name == name and next(before, None) is None:
+                die()
+
+        Path.replace = dying
 
     return inject
 
@@ -97,10 +111,12 @@ MOMENTS: dict[str, list[Callable[[Task], None]]] = {
     "in the first epoch": [at_step(2)],
     "in the middle of an epoch": [at_step(2 * STEPS + 2)],
     "at the first step of an epoch": [at_step(2 * STEPS + 1)],
-    "while the best weights are written": [saving("best.ckpt", 2, 0.5)],
-    "between the best and the last weights": [saving("last.ckpt", 2, 0)],
-    "while the last weights are written": [saving("last.ckpt", 3, 0.5)],
-    "before the last weights of the last epoch are in their place": [saving("last.ckpt", 5, 1)],
+    "while the best weights are written": [half_written("best.ckpt", 2)],
+    "between the best and the last weights": [in_place("best.ckpt", 2)],
+    "between the history and the last weights": [in_place("history.csv", 3)],
+    "while the last weights are written": [half_written("last.ckpt", 3)],
+    "after the last weights of the last epoch": [in_place("last.ckpt", 5)],
+    "after the epoch that ends it, before its last weights": [half_written("last.ckpt", 5)],
     "once in every epoch": [at_step(STEPS + 1)] * 4,
 }
 """Where each process in turn is killed; one more then comes to the end."""
@@ -122,10 +138,12 @@ def train(folder: Path, inject: Callable[[Task], None] | None) -> None:
     torch.save({"weights": task.state_dict(), "history": history.to_dict("list")}, folder.with_suffix(".pt"))
 
 
-def killed(folder: Path, inject: Callable[[Task], None] | None) -> bool:
+def killed(folder: Path, life: int, inject: Callable[[Task], None] | None) -> bool:
     """Train in a process of its own; return whether it was killed. All of them share what is imported by now."""
     process = os.fork()
     if not process:
+        clock = time.time  # TensorBoard sorts its files by the second, and real processes take seconds to start
+        time.time = lambda: clock() + life
         train(folder, inject)
         os._exit(0)
     return os.WTERMSIG(os.waitpid(process, 0)[1]) == signal.SIGKILL
@@ -134,7 +152,7 @@ def killed(folder: Path, inject: Callable[[Task], None] | None) -> bool:
 def main(folder: Path) -> None:
     """Go through all moments."""
     for moment, kills in MOMENTS.items():
-        deaths = [killed(folder / moment, inject) for inject in [*kills, None]]
+        deaths = [killed(folder / moment, life, inject) for life, inject in enumerate([*kills, None])]
         if deaths != [True] * len(kills) + [False]:
             sys.exit(f"{moment}: killed {deaths}")
 

@@ -4,22 +4,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from runpy import run_path
 
 import pandas as pd
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-MOMENTS = [
-    "in the first epoch",
-    "in the middle of an epoch",
-    "at the first step of an epoch",
-    "while the best weights are written",
-    "between the best and the last weights",
-    "while the last weights are written",
-    "before the last weights of the last epoch are in their place",
-    "once in every epoch",
-]
+SCRIPT = Path(__file__).with_name("killed.py")
+MOMENTS = list(run_path(str(SCRIPT))["MOMENTS"])
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks processes")
 
@@ -28,13 +21,12 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system 
 def runs(tmp_path_factory):
     """The folder of all runs."""
     folder = tmp_path_factory.mktemp("runs")
-    script = Path(__file__).with_name("killed.py")
     root = str(Path(__file__).parents[2])
     # A process with threads of its own must not fork.
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     environment = os.environ | single | {"PYTHONPATH": root, "PYTHONWARNINGS": "error"}
     done = subprocess.run(
-        [sys.executable, script, folder], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, SCRIPT, folder], env=environment, capture_output=True, text=True, timeout=300
     )
     assert not done.returncode, done.stderr
     return folder
@@ -61,7 +53,7 @@ def test_weights_and_history_are_those_of_the_uninterrupted_run(runs, moment):
     pd.testing.assert_frame_equal(*map(without_seconds, (found["history"], expected["history"])), check_exact=True)
 
 
-@pytest.mark.parametrize("moment", ["never", *MOMENTS])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_every_epoch_is_written_down_once(runs, moment):
     history = pd.DataFrame(result(runs, moment)["history"])
     written = pd.read_csv(runs / moment / "history.csv", float_precision="round_trip")
@@ -73,7 +65,7 @@ def test_every_epoch_is_written_down_once(runs, moment):
         assert [event.value for event in events.Scalars(name)] == pytest.approx(list(history[name]), rel=1e-6)
 
 
-@pytest.mark.parametrize("moment", ["never", *MOMENTS])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_the_last_files_are_whole_and_alone(runs, moment):
     folder = runs / moment
     assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "history.csv", "last.ckpt", "tensorboard"]
