@@ -57,6 +57,7 @@ notebooks: $(ENV) ## Execute the chapters in place: the outputs that are committ
 
 # Two workers on two cores: more threads in each would only get in one another's way.
 test: export OPENBLAS_NUM_THREADS ?= 1
+test: export OMP_NUM_THREADS ?= 1
 test: $(ENV) ## Run unit tests, doctests, reference values and the notebooks
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(NOTEBOOKS)
 

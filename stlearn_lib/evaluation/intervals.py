@@ -165,14 +165,14 @@ def _interval(
     """The interval of a statistic that maps weights (R, N) to values (R,)."""
     if not 0 < level < 1 or n_resamples < 1:
         raise EvaluationError(f"level {level} and {n_resamples} resamples: level is between 0 and 1, resamples from 1")
-    draws = np.concatenate([statistic(w) for w in _resamples(n_spots, sections, unit, n_resamples, seed)])
+    draws = np.concatenate([statistic(w) for w in resamples(n_spots, sections, unit, n_resamples, seed)])
     draws = draws[~np.isnan(draws)]
     tail = (1 - level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail]) if len(draws) else (np.nan, np.nan)
     return Interval(float(statistic(uniform(n_spots))[0]), float(low), float(high), level, len(draws), unit)
 
 
-def _resamples(
+def resamples(
     n_spots: int, sections: Sequence[str] | None, unit: Unit, n_resamples: int, seed: int
 ) -> Iterator[np.ndarray]:
     """How often each spot is in each resample, (R, N), in batches."""

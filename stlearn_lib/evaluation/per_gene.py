@@ -10,7 +10,7 @@ from stlearn_lib.data.expression import Target, chosen_counts, expression
 from stlearn_lib.data.sections import section_name
 from stlearn_lib.errors import EvaluationError, GeneError
 from stlearn_lib.evaluation import weighted
-from stlearn_lib.evaluation.intervals import _resamples
+from stlearn_lib.evaluation.intervals import resamples
 from stlearn_lib.evaluation.measures import checked_pair
 
 MCLSTEXP_GENES = ("GNAS", "FN1", "FASN", "HLA-B")
@@ -83,7 +83,7 @@ def gene_table(
     r = _r(pairs, weighted.uniform(sum(n_spots)))[:, 0]
     mean_r = pd.Series(_mean_over_sections(r))
     of_shown = [(truth[:, columns], prediction[:, columns]) for truth, prediction in pairs]
-    drawn = _resamples(sum(n_spots), list(np.repeat(names, n_spots)), "spot", _N_RESAMPLES, seed)
+    drawn = resamples(sum(n_spots), list(np.repeat(names, n_spots)), "spot", _N_RESAMPLES, seed)
     low, high = _interval(np.concatenate([_mean_over_sections(_r(of_shown, weights)) for weights in drawn]))
     table = {
         "gene": shown,

@@ -31,7 +31,7 @@ from stlearn_lib.training import Compute, TrainingSettings
 N = 24  # spots kept of each section: an encoder is trained here
 SHORT = TrainingSettings(epochs=2, batch_size=16, learning_rate=1e-3)
 FROZEN = {"features": ["colour_texture"], "training": SHORT, "k": 10}
-TRAINED = {"encoder": "resnet18", "encoder_weights": None, "training": SHORT, "k": 10}
+TRAINED = {"encoder": "mobilenetv3_small_050", "encoder_weights": None, "training": SHORT, "k": 10}
 
 
 @pytest.fixture(scope="module")

@@ -22,14 +22,20 @@ def one(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """What each of two processes finds."""
+def folder(tmp_path_factory):
+    """Where two processes leave their runs."""
     folder = tmp_path_factory.mktemp("two")
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONWARNINGS": "error"}
     done = subprocess.run(
         [sys.executable, SCRIPT, folder], env=environment, capture_output=True, text=True, timeout=300
     )
     assert not done.returncode, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    """What each of them finds."""
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
@@ -56,6 +62,13 @@ def test_each_process_draws_its_own_numbers(both):
 
 def test_a_finished_run_is_read_by_both(both):
     assert [result["again: clipped"]["read"] for result in both] == [[], []]
+
+
+def test_one_of_them_writes(folder):
+    for name in ("clipped", "in parts"):
+        found = sorted(path.name for path in (folder / name).iterdir())
+        assert found == ["best.ckpt", "history.csv", "last.ckpt", "tensorboard"]
+        assert len(list((folder / name / "tensorboard").iterdir())) == 1
 
 
 def test_a_batch_has_to_be_divisible_among_processes(both):
