@@ -7,7 +7,7 @@ as plain words, and a test compares them with the tables they come from.
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -144,11 +144,9 @@ def evaluate(
     from stlearn_lib.protocols import PATIENT_OF, protocol_of, sections_of
     from stlearn_lib.training import Compute, is_first_process
 
-    compute = {"devices": devices, "nodes": nodes, "precision": precision}
-    compute = {name: value for name, value in compute.items() if value is not None}
-    training = {"folder": runs} if runs else {}
-    if compute:
-        training["compute"] = Compute(**compute)
+    asked = {"devices": devices, "nodes": nodes, "precision": precision}
+    compute: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    training: dict[str, Any] = ({"folder": runs} if runs else {}) | ({"compute": Compute(**compute)} if compute else {})
     chosen, named = create_method(method, **training), protocol_of(protocol)
     space, genes, folds = space or named.space, genes or named.gene_list, named.folds
     if validation is not None:

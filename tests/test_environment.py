@@ -21,7 +21,12 @@ PINS = {
     canonicalize_name(pin.name): pin.specifier
     for pin in (Requirement(line) for line in CONSTRAINTS.splitlines() if not line.startswith("#"))
 }
-PYPI_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib", "python-build": "build"}  # conda-forge's -> PyPI's
+PYPI_NAMES = {  # conda-forge's -> PyPI's
+    "pytorch": "torch",
+    "matplotlib-base": "matplotlib",
+    "python-build": "build",
+    "pytorch_geometric": "torch-geometric",
+}
 
 
 def ranges(lines) -> dict[str, SpecifierSet]:

@@ -344,6 +344,7 @@ class ContrastTask(Task):
         self.augment = _augmentation(options)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the contrastive loss of a batch: ``image``, ``expression`` (B, G) and ``position`` (B, 2)."""
         image = _channels_first(batch["image"])
         embedded = self.model(
             image=_channels_last_in_memory(self.augment(image)) if self.training else image,
@@ -390,5 +391,5 @@ def _load_checkpoint(model: mclstexp.MclSTExp, path: str) -> None:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
-        raise ModelError(f"{path} is no checkpoint that can be read (tensors by name, nothing else): {reason}") from error
+        raise ModelError(f"{path} is no checkpoint that can be read, of tensors by name: {reason}") from error
     model.load_released_state_dict(checkpoint)

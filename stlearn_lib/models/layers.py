@@ -1,7 +1,11 @@
-"""Layers that several of the published models share."""
+"""What several of the published models share: layers, and a strict way to load a checkpoint."""
+
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from stlearn_lib.errors import ModelError
 
 
 class ProjectionHead(nn.Module):
@@ -77,3 +81,25 @@ class TransformerBlock(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value)
         attended: Tensor = self.to_out(mixed.transpose(-3, -2).flatten(-2))
         return attended
+
+
+def load_fitting(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load weights that fit a model name by name, and say what does not.
+
+    Args:
+        model: The model.
+        state: Tensors by the model's names.
+
+    Raises:
+        ModelError: If a tensor is missing, unknown or of another shape; it names the first of each.
+    """
+    own = model.state_dict()
+    problems = {
+        "missing": sorted(own.keys() - state.keys()),
+        "unknown": sorted(state.keys() - own.keys()),
+        "of another shape": sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape),
+    }
+    found = [f"{len(names)} {what}, first {names[0]}" for what, names in problems.items() if names]
+    if found:
+        raise ModelError(f"the checkpoint does not fit this model: {'; '.join(found)}.")
+    model.load_state_dict(state)

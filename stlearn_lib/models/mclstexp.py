@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stlearn_lib.errors import ModelError
 from stlearn_lib.models.encoders import Channels, Encoder, create_encoder
-from stlearn_lib.models.layers import ProjectionHead, TransformerBlock
+from stlearn_lib.models.layers import ProjectionHead, TransformerBlock, load_fitting
 
 # The authors' names of parameters, and ours.
 _IMAGE_PREFIX = "image_encoder.model.0."
@@ -200,16 +200,4 @@ class MclSTExp(nn.Module):
             for theirs, mine in _RELEASED_NAMES:
                 name = name.replace(theirs, mine)
             ours[name] = tensor[: self.n_positions] if name.endswith("_position.weight") else tensor
-        self._check_fit(ours)
-        self.load_state_dict(ours)
-
-    def _check_fit(self, state: Mapping[str, Tensor]) -> None:
-        own = self.state_dict()
-        problems = {
-            "missing": sorted(own.keys() - state.keys()),
-            "unknown": sorted(state.keys() - own.keys()),
-            "of another shape": sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape),
-        }
-        found = [f"{len(names)} {what}, first {names[0]}" for what, names in problems.items() if names]
-        if found:
-            raise ModelError(f"the checkpoint does not fit this model: {'; '.join(found)}.")
+        load_fitting(self, ours)

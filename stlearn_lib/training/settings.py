@@ -111,7 +111,8 @@ class Compute:
         devices: How many, on each node.
         nodes: How many machines.
         strategy: ``"auto"``, which is one process a device, or another of Fabric's.
-        precision: ``"32-true"``; ``"bf16-mixed"`` and ``"16-mixed"`` on a GPU.
+        precision: ``"32-true"``; ``"bf16-mixed"`` and ``"16-mixed"`` on a GPU. Fabric rounds a batch's columns of
+            floating-point numbers to half precision, too, before a task sees them.
 
     Reference:
         Lightning Fabric, https://lightning.ai/docs/fabric.

@@ -188,7 +188,7 @@ def test_frozen_weights_stay():
 def test_half_precision_finds_the_plane_too(precision, dtype, tolerance):
     task, computed_in = Regression(), set()
     task.linear.register_forward_hook(lambda module, inputs, output: computed_in.add(output.dtype))
-    chosen = settings(epochs=5, batch_size=32, learning_rate=0.1, schedule="cosine")
+    chosen = settings(epochs=6, batch_size=32, learning_rate=0.2, schedule="cosine")
     fit(task, spots(n=1024, noise=0), chosen, compute=Compute(accelerator="cpu", precision=precision))
     assert computed_in == {dtype} and task.linear.weight.dtype == torch.float32
     torch.testing.assert_close(task.linear.weight, 2 * torch.eye(2, 4), rtol=0, atol=tolerance)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, StepLR
 
 from stlearn_lib.errors import TrainingError
-from stlearn_lib.training import Compute, TrainingSettings
+from stlearn_lib.training import Compute, TrainingSettings, is_first_process
 
 EPOCHS, STEPS = 12, 5  # steps of an epoch
 
@@ -140,3 +140,16 @@ def test_more_gpus_than_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(TrainingError, match=r"(?s)devices=3.*your machine only has: \[0\]"):
         Compute(accelerator="cuda", devices=3).fabric()
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [({}, True), ({"LOCAL_RANK": "0"}, True), ({"LOCAL_RANK": "1"}, False), ({"RANK": "8", "LOCAL_RANK": "0"}, False)],
+    ids=str,
+)
+def test_one_process_prints_and_writes(environment, first, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() == first

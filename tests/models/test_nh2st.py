@@ -1,0 +1,170 @@
+"""NH2ST against values of the authors' code, made with the recipe of `recipe_tensor` for weights and inputs."""
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+from stlearn_lib.errors import ModelError
+from stlearn_lib.losses import weighted_info_nce
+from stlearn_lib.models.nh2st import NH2ST
+
+SIZE = {"n_genes": 40, "weights": None}
+GRADIENTS = {
+    "target_encoder.0.weight": "image_encoder.backbone.conv1.weight",
+    "exp_encoder.0.weight": "expression_encoder.0.weight",
+    "neighbor_encoder.layer1.conv.lin.weight": "neighbor_image_encoder.first.linear.weight",
+    "neighbor_exp_encoder.layer2.conv.lin.weight": "neighbor_expression_encoder.second.linear.weight",
+    "cross_encoder.fusion_layer.layers.0.0.fn.to_kv.weight": "fusion.blocks.0.to_kv.weight",
+    "fc.weight": "image_projection.weight",
+    "decoder.fc2.weight": "decoder.1.weight",
+}
+
+
+def recipe_tensor(key, shape):
+    """The deterministic tensor that the reference values were computed with."""
+    rs = np.random.RandomState(zlib.crc32(key.encode()))
+    if key.endswith("running_var"):
+        values = 0.5 + rs.random_sample(shape)
+    elif key.endswith("running_mean"):
+        values = 0.1 * rs.standard_normal(shape)
+    elif key.endswith("num_batches_tracked"):
+        return torch.zeros(shape, dtype=torch.int64)
+    elif len(shape) >= 2:
+        values = rs.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+    elif key.endswith("weight"):
+        values = 1 + 0.1 * rs.standard_normal(shape)
+    else:
+        values = 0.1 * rs.standard_normal(shape)
+    return torch.from_numpy(np.asarray(values, dtype=np.float32))
+
+
+def recipe_input(tag, shape):
+    return torch.from_numpy(np.random.RandomState(zlib.crc32(tag.encode())).standard_normal(shape).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def reference(reference_folder):
+    return np.load(reference_folder / "nh2st.npz")
+
+
+@pytest.fixture(scope="module")
+def released_state(reference_folder):
+    shapes = json.loads((reference_folder / "nh2st_state_dict.json").read_text())
+    return {key: recipe_tensor(key, shape) for key, shape in shapes.items()}
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    """The reference's inputs, and what undoes that its images were brought into 0..1."""
+    patch = recipe_input("nh2st/patch", (3, 1, 3, 224, 224))[:, 0]
+    neighbor_patch = recipe_input("nh2st/neighbor_patch", (3, 9, 3, 224, 224))
+    low = min(float(patch.min()), float(neighbor_patch.min()))
+    spread = max(float(patch.max()), float(neighbor_patch.max())) - low
+    batch = {
+        "patch": (patch - low) / spread,
+        "expression": recipe_input("nh2st/expression", (3, 40)).abs(),
+        "neighbor_patch": (neighbor_patch - low) / spread,
+        "neighbor_expression": recipe_input("nh2st/neighbor_expression", (3, 9, 40)).abs(),
+    }
+    return batch, {"mean": (-low / spread,) * 3, "std": (1 / spread,) * 3}
+
+
+@pytest.fixture(scope="module")
+def model(released_state, inputs):
+    model = NH2ST(**SIZE, **inputs[1])
+    model.load_released_state_dict(released_state)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def output(model, inputs):
+    return model(**inputs[0])
+
+
+def losses(output, expression):
+    return {
+        "patch": weighted_info_nce(output.patch_embedding, output.expression_embedding),
+        "neighbor": weighted_info_nce(output.neighbor_patch_embedding, output.neighbor_expression_embedding),
+        "reconstruction": torch.nn.functional.mse_loss(output.prediction, expression),
+    }
+
+
+def test_outputs_equal_the_authors(output, reference):
+    for name, values in output._asdict().items():
+        expected = reference[f"eval_{name}"]
+        np.testing.assert_allclose(values.detach(), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_losses_and_gradients_equal_the_authors(model, output, inputs, reference):
+    terms = losses(output, inputs[0]["expression"])
+    for name, value in terms.items():
+        assert value.item() == pytest.approx(float(reference[f"eval_loss_{name}"]), rel=1e-4)
+    total = terms["patch"] + 0.5 * terms["neighbor"] + terms["reconstruction"]
+    assert total.item() == pytest.approx(float(reference["eval_loss_total"]), rel=1e-4)
+    model.zero_grad()
+    total.backward(retain_graph=True)
+    gradients = {name: parameter.grad.norm().item() for name, parameter in model.named_parameters()}
+    for theirs, ours in GRADIENTS.items():
+        assert gradients[ours] == pytest.approx(float(reference[f"gradnorm::{theirs}"]), rel=1e-3), ours
+
+
+def test_hyperedges_equal_the_authors(model, inputs, reference):
+    features = model.encode_images(inputs[0]["neighbor_patch"][0])
+    np.testing.assert_allclose(features.detach().norm(dim=1), reference["neighbor_feature_norms_item0"], rtol=1e-5)
+    nodes, edges = reference["hyperedge_index_item0"]
+    expected = np.zeros((9, 9))
+    expected[nodes, edges] = 1
+    np.testing.assert_array_equal(model.hyperedges(features, torch.arange(9)[None])[0], expected)
+
+
+def test_every_parameter_learns(model, output, inputs):
+    """The released model has eight that never receive a gradient; here are none, but one that learns nothing."""
+    model.zero_grad()
+    sum(losses(output, inputs[0]["expression"]).values()).backward(retain_graph=True)
+    steepest = {name: p.grad.abs().max().item() for name, p in model.named_parameters()}
+    # The query map of a single-token attention: its softmax runs over one number, and only rounding is left.
+    assert steepest.pop("fusion.blocks.0.to_q.weight") < 1e-5
+    assert min(steepest.values()) > 1e-4
+
+
+def test_encoding_each_spot_once_gives_the_same(model, inputs, output):
+    """Two neighbourhoods that share spots: as patches of their own, and as rows of one table."""
+    patches = inputs[0]["neighbor_patch"].flatten(end_dim=1)[:12]
+    expression = inputs[0]["neighbor_expression"].flatten(end_dim=1)[:12]
+    neighbours = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7, 8], [11, 3, 4, 5, 6, 7, 8, 9, 10]])
+    targets = neighbours[:, 0]
+    with torch.no_grad():
+        naive = model(
+            patch=patches[targets],
+            expression=expression[targets],
+            neighbor_patch=patches[neighbours],
+            neighbor_expression=expression[neighbours],
+        )
+        features = model.encode_images(patches)
+        once = model.embed(features[targets], expression[targets], features, expression, neighbours)
+        for ours, theirs in zip(once, naive, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model.predict(patches[targets]), naive.prediction, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_foreign_checkpoints_are_refused(released_state, inputs, prefix):
+    model = NH2ST(**SIZE, **inputs[1])
+    model.load_released_state_dict({prefix + name: tensor for name, tensor in released_state.items()})
+    with pytest.raises(ModelError, match="1 unknown, first epoch"):
+        model.load_released_state_dict({**released_state, "epoch": torch.zeros(1)})
+    with pytest.raises(ModelError, match=r"1 missing, first decoder\.0\.bias"):
+        model.load_released_state_dict({n: t for n, t in released_state.items() if n != "decoder.fc1.bias"})
+    with pytest.raises(ModelError, match=r"of another shape, first decoder\.1\.bias"):
+        NH2ST(n_genes=41, weights=None).load_released_state_dict(released_state)
+
+
+def test_a_neighbourhood_may_be_smaller(model, inputs):
+    """A section with fewer spots than a neighbourhood has: four nodes or fewer are joined by every hyperedge."""
+    small = {name: values[:, :3] if name.startswith("neighbor") else values for name, values in inputs[0].items()}
+    with torch.no_grad():
+        output = model(**small)
+    assert all(values.isfinite().all() for values in output)
