@@ -212,7 +212,7 @@ def _draw_evidence(
 ) -> Figure:
     row, borrowed, n, *_ = evidence
     figure = plt.figure(figsize=(10.5, 7.4), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.25, 1))
     columns = -(-n // 2)
     ((left, middle, right),) = above.subfigures(1, 3, squeeze=False, width_ratios=(1.1, columns / 2, 1.1))
     where = f"{section_name(section)} {title.removeprefix('spot ')}"

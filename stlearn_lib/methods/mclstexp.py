@@ -116,6 +116,19 @@ class MclSTExpSettings:
             object.__setattr__(self, "training", TrainingSettings(**self.training))
 
 
+# Not prediction, which can be another with the same weights.
+_OF_THE_RUN = (
+    *("encoder", "encoder_weights", "features", "variant", "position", "dropout", "mean", "std"),
+    *("temperature", "normalize", "loss_weight", "augmentation"),
+)
+
+
+def _plain(options: MclSTExpSettings) -> dict[str, Any]:
+    """As a JSON file has them: lists in the place of tuples."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    return plain
+
+
 class MclSTExp(TrainedMethod):
     r"""Predicts a spot's expression as that of the training spots whose embeddings lie closest to its image's.
 
@@ -183,8 +196,7 @@ class MclSTExp(TrainedMethod):
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments, other than the target, that build this method again."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self.options)))  # lists, where there were tuples
-        return plain
+        return _plain(self.options)
 
     # ------------------------------------------------------------------------------------------------------- learning
 
@@ -342,6 +354,10 @@ class ContrastTask(Task):
         super().__init__()
         self.model, self.options = model, options
         self.augment = _augmentation(options)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the loss, the model and its inputs were chosen to be."""
+        return {name: value for name, value in _plain(self.options).items() if name in _OF_THE_RUN}
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the contrastive loss of a batch: ``image``, ``expression`` (B, G) and ``position`` (B, 2)."""

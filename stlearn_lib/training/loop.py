@@ -39,6 +39,10 @@ class Task(nn.Module, ABC):
         Augmentation belongs here too, where the batch is on its device already; only if ``self.training``.
         """
 
+    def facts(self) -> dict[str, Any]:
+        """Return what else the run depends on, in plain values: a run goes on with the same only."""
+        return {}
+
 
 def fit(
     task: Task,
@@ -94,11 +98,13 @@ def _fit(
     train_loader = _Loader(fabric, spots, settings)
     validation_loader = _Loader(fabric, validation, settings) if validation is not None else None
     model, optimizer = fabric.setup(task, _optimizer(task, settings))
-    data = {
+    facts = {
+        "task": type(task).__name__,
+        **task.facts(),
         "spots": spots.fingerprint(),
         "validation spots": None if validation is None else validation.fingerprint(),
     }
-    run = Run(fabric, task, optimizer, settings, data, folder)
+    run = Run(fabric, task, optimizer, settings, facts, folder)
     bar = tqdm(
         total=settings.epochs * len(train_loader),
         initial=len(run.history) * len(train_loader),

@@ -30,7 +30,7 @@ class Run:
         task: What is trained.
         optimizer: By what.
         settings: How; a run goes on with its own settings only.
-        data: Fingerprints of the spots; a run goes on with its own spots only.
+        facts: What else the run depends on, such as its spots; it goes on with the same only.
         folder: Where it is kept, or None. All processes have to see it.
 
     Raises:
@@ -43,12 +43,12 @@ class Run:
         task: nn.Module,
         optimizer: _FabricOptimizer,
         settings: TrainingSettings,
-        data: Mapping[str, str | None],
+        facts: Mapping[str, Any],
         folder: Path | str | None,
     ) -> None:
         self.fabric, self.task, self.optimizer, self.settings = fabric, task, optimizer, settings
         self.folder = None if folder is None else Path(folder)
-        self.identity = asdict(settings) | {"task": type(task).__name__} | dict(data)
+        self.identity = asdict(settings) | dict(facts)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, torch.Tensor] = {}
         self.writer: SummaryWriter | None = None

@@ -277,6 +277,10 @@ def test_a_stopped_run_goes_on_in_its_folder(sections, target, tmp_path, monkeyp
     monkeypatch.undo()
     resumed = MclSTExp(target=target, folder=tmp_path / "stopped", **FROZEN).fit(sections[:2])
     assert all(np.array_equal(whole.state[name], resumed.state[name]) for name in whole.state)
+    with pytest.raises(TrainingError, match=r"temperature 1\.0, not 0\.5"):
+        MclSTExp(target=target, folder=tmp_path / "stopped", temperature=0.5, **FROZEN).fit(sections[:2])
+    other_k = MclSTExp(target=target, folder=tmp_path / "stopped", **(FROZEN | {"k": 5})).fit(sections[:2])
+    assert all(np.array_equal(whole.state[name], other_k.state[name]) for name in whole.state)
 
 
 # ------------------------------------------------------------------------------------------------------------ presets
