@@ -59,6 +59,10 @@ class SpotTable:
         section = np.searchsorted(self._starts, index, side="right") - 1
         return {name: torch.from_numpy(self._read(blocks, index, section)) for name, blocks in self.columns.items()}
 
+    def shuffled(self, rng: np.random.Generator, batch_size: int) -> np.ndarray:
+        """Return the order of an epoch's rows, (N,); a batch is a run of `batch_size` of them."""
+        return rng.permutation(len(self))
+
     def _read(self, blocks: list[np.ndarray], index: np.ndarray, section: np.ndarray) -> np.ndarray:
         values = np.empty((len(index), *blocks[0].shape[1:]), dtype=blocks[0].dtype)
         for s in np.unique(section):

@@ -24,7 +24,13 @@ from stlearn_lib.data.spots import SpotTable
 from stlearn_lib.errors import ModelError, SectionError, StlearnError
 from stlearn_lib.losses import clip_loss, gather_embeddings
 from stlearn_lib.methods.features import PATCH_PX, FeatureInputs
-from stlearn_lib.methods.trained import TrainedMethod, model_state, restore_model
+from stlearn_lib.methods.trained import (
+    TrainedMethod,
+    channels_first,
+    channels_last_in_memory,
+    model_state,
+    restore_model,
+)
 from stlearn_lib.models import mclstexp
 from stlearn_lib.models.encoders import Channels, Encoder, create_encoder
 from stlearn_lib.retrieval import Distance, Neighbours, Weighting, nearest_keys, retrieve
@@ -336,7 +342,7 @@ class MclSTExp(TrainedMethod):
         embeddings = []
         for start in range(0, len(images), _READ_AT_ONCE):
             batch = images.rows(range(start, min(start + _READ_AT_ONCE, len(images))))["image"].to(device)
-            embeddings.append(model.embed_images(augment(_channels_first(batch)))[1].cpu().numpy())
+            embeddings.append(model.embed_images(augment(channels_first(batch)))[1].cpu().numpy())
         return np.concatenate(embeddings)
 
     def _fitted_model(self) -> mclstexp.MclSTExp:
@@ -361,9 +367,9 @@ class ContrastTask(Task):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the contrastive loss of a batch: ``image``, ``expression`` (B, G) and ``position`` (B, 2)."""
-        image = _channels_first(batch["image"])
+        image = channels_first(batch["image"])
         embedded = self.model(
-            image=_channels_last_in_memory(self.augment(image)) if self.training else image,
+            image=channels_last_in_memory(self.augment(image)) if self.training else image,
             expression=batch["expression"],
             position=batch["position"],
         )
@@ -382,16 +388,6 @@ def _augmentation(options: MclSTExpSettings, generator: torch.Generator | None =
     """Features that were computed before cannot be augmented."""
     frozen = options.augmentation is None or options.features
     return nn.Identity() if frozen else AUGMENTATIONS[str(options.augmentation)](generator)
-
-
-def _channels_first(images: Tensor) -> Tensor:
-    """Patches as a model takes them, (B, 3, H, W), in the memory layout (B, H, W, 3) they came in; features as is."""
-    return images.permute(0, 3, 1, 2) if images.ndim == 4 else images
-
-
-def _channels_last_in_memory(images: Tensor) -> Tensor:
-    """Augmentations write channel by channel; encoders are a fifth faster on the layout of the patches."""
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def _position(section: AnnData) -> np.ndarray:

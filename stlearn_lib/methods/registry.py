@@ -9,6 +9,7 @@ from stlearn_lib.errors import StlearnError
 from stlearn_lib.methods.base import SETTINGS_FILE, Method
 from stlearn_lib.methods.baselines import NearestSpots, Ridge, TotalCountOracle, TrainingMean
 from stlearn_lib.methods.mclstexp import MclSTExp
+from stlearn_lib.methods.nh2st import NH2ST
 from stlearn_lib.methods.presets import PRESETS
 
 DEEP = "deep:mobilenetv2_100"
@@ -26,7 +27,7 @@ METHODS: dict[str, Callable[..., Method]] = {
 """Each call makes a new, unfitted method."""
 
 _KINDS: dict[str, type[Method]] = {
-    kind.__name__: kind for kind in (TrainingMean, TotalCountOracle, Ridge, NearestSpots, MclSTExp)
+    kind.__name__: kind for kind in (TrainingMean, TotalCountOracle, Ridge, NearestSpots, MclSTExp, NH2ST)
 }
 
 

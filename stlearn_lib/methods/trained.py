@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stlearn_lib.data.expression import Target
 from stlearn_lib.data.spots import SpotTable
@@ -76,3 +76,16 @@ def restore_model(model: Model, state: Mapping[str, np.ndarray]) -> Model:
     own = {name.removeprefix(_PREFIX): array for name, array in state.items() if name.startswith(_PREFIX)}
     model.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
     return model
+
+
+def channels_first(images: Tensor) -> Tensor:
+    """Return patches as a model takes them, (B, 3, H, W), in the memory layout (B, H, W, 3) they came in.
+
+    Features that were computed before, (B, n_features), stay as they are.
+    """
+    return images.permute(0, 3, 1, 2) if images.ndim == 4 else images
+
+
+def channels_last_in_memory(images: Tensor) -> Tensor:
+    """Bring augmented images back to the memory layout of patches, on which encoders are a fifth faster."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images

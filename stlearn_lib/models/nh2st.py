@@ -157,7 +157,7 @@ class NH2ST(nn.Module):
     Args:
         n_genes: G.
         encoder: The image encoder, see `models.encoders.create_encoder`, or the encoder itself; one for targets and
-            neighbours.
+            neighbours. An int is the width of features that were computed before: then the "patches" are those.
         weights: The weights of an encoder that is given by name. The authors took the self-supervised histology
             weights of Ciga et al. (2022) for ``resnet18``.
         width: D.
@@ -185,7 +185,7 @@ class NH2ST(nn.Module):
         self,
         *,
         n_genes: int,
-        encoder: str | Encoder = "resnet18",
+        encoder: str | int | Encoder = "resnet18",
         weights: str | Path | None = "auto",
         width: int = 512,
         depth: int = 1,
@@ -199,10 +199,14 @@ class NH2ST(nn.Module):
     ) -> None:
         super().__init__()
         self.n_similar = n_similar
-        self.image_encoder = (
-            create_encoder(encoder, weights, mean=mean, std=std) if isinstance(encoder, str) else encoder
-        )
-        n_features = self._n_features(patch_px)
+        self.image_encoder: Encoder | nn.Identity
+        if isinstance(encoder, int):
+            self.image_encoder, n_features = nn.Identity(), encoder
+        else:
+            if isinstance(encoder, str):
+                encoder = create_encoder(encoder, weights, mean=mean, std=std)
+            self.image_encoder = encoder
+            n_features = self._n_features(patch_px)
         self.image_projection = nn.Linear(n_features, width)
         self.expression_encoder = nn.Sequential(nn.Linear(n_genes, width), nn.Linear(width, width))
         self.neighbor_image_encoder = HypergraphEncoder(n_features, 2 * width, width)
@@ -237,6 +241,8 @@ class NH2ST(nn.Module):
     def encode_images(self, images: Tensor) -> Tensor:
         """Return flattened feature maps, (S, n_features), of patches (S, 3, H, W)."""
         encoder = self.image_encoder
+        if isinstance(encoder, nn.Identity):
+            return images
         features: Tensor = encoder.backbone.forward_features(encoder.normalise(images)).flatten(1)
         return features
 
@@ -307,7 +313,9 @@ class NH2ST(nn.Module):
         ours = {}
         for name, tensor in state.items():
             name = name.removeprefix("module.")
-            if name == "fc.weight":  # theirs reads the target's map place by place, ours channel by channel
+            if name == "fc.weight" and isinstance(
+                self.image_encoder, Encoder
+            ):  # theirs reads the target's map place by place, ours channel by channel
                 tensor = tensor.unflatten(1, (-1, self.image_encoder.n_features)).transpose(1, 2).flatten(1)
             if not name.startswith(_UNUSED):
                 ours[_translated(name)] = tensor

@@ -220,7 +220,7 @@ class _Loader:
         """Yield the parts of each batch; shuffled by the epoch, or in order if None."""
         order = np.arange(len(self.spots))
         if epoch is not None:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.spots))
+            order = self.spots.shuffled(np.random.default_rng([self.seed, epoch]), self.batch_size)
         batches = order[: len(self) * self.batch_size].reshape(len(self), self.n_parts, self.fabric.world_size, -1)
         with ThreadPoolExecutor(max_workers=1) as reader:
             upcoming = reader.submit(self._read, batches[0])

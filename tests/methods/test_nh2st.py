@@ -1,0 +1,152 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from stlearn_lib.data.expression import Target, expression
+from stlearn_lib.data.neighbourhoods import NeighbourhoodTable, nearest_spots
+from stlearn_lib.data.sections import metadata_of, without_counts
+from stlearn_lib.errors import GeneError, ImageError, SectionError, StlearnError, TrainingError
+from stlearn_lib.methods.nh2st import NH2ST, _DualScaleTask
+from stlearn_lib.methods.registry import load_method
+from stlearn_lib.training import TrainingSettings
+
+N = 20  # spots kept of each section: an encoder is trained here
+SHORT = TrainingSettings(epochs=2, batch_size=8, learning_rate=1e-3)
+FROZEN = {"features": ["colour_texture"], "training": SHORT, "width": 32}
+TRAINED = {"encoder": "mobilenetv3_small_050", "encoder_weights": None, "training": SHORT, "width": 16}
+
+
+@pytest.fixture(scope="module")
+def sections(cohort):
+    return [section[:N].copy() for section in cohort]
+
+
+@pytest.fixture(scope="module")
+def target(cohort):
+    return Target(tuple(cohort[0].var_names[:32]))
+
+
+@pytest.fixture(scope="module")
+def frozen(sections, target):
+    return NH2ST(target=target, **FROZEN).fit(sections[:2])
+
+
+@pytest.fixture(scope="module")
+def trained(sections, target):
+    return NH2ST(target=target, **TRAINED).fit(sections[:2])
+
+
+@pytest.fixture(params=["frozen", "trained"])
+def method(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_prediction_keeps_the_contract_and_sees_no_counts(method, sections, target):
+    prediction = method.predict(sections[2])
+    assert prediction.obs_names.equals(sections[2].obs_names) and tuple(prediction.var_names) == target.genes
+    assert np.isfinite(prediction.X).all()
+    np.testing.assert_array_equal(method.predict(without_counts(sections[2])).X, prediction.X)
+
+
+def test_a_saved_method_predicts_the_same(method, sections, tmp_path):
+    method.save(tmp_path)
+    expected = method.predict(sections[2]).X
+    for loaded in (NH2ST.load(tmp_path), load_method(tmp_path)):
+        np.testing.assert_array_equal(loaded.predict(sections[2]).X, expected)
+        assert json.loads(json.dumps(loaded.settings())) == method.settings()
+
+
+def test_it_learns_what_the_simulated_image_shows(cohort):
+    target = Target(tuple(cohort[0].var_names))
+    training = TrainingSettings(epochs=30, batch_size=32, learning_rate=1e-3)
+    settings = {"features": ["colour_texture"], "width": 64, "sharing": True, "training": training}
+    method = NH2ST(target=target, **settings).fit(cohort[:2])
+    prediction, truth = method.predict(cohort[2]).X, expression(cohort[2], target)
+    varying = truth.std(axis=0) > 0
+    r = [np.corrcoef(prediction[:, g], truth[:, g])[0, 1] for g in np.flatnonzero(varying)]
+    assert np.mean(r) > 0.15
+    assert {"train_patch", "train_neighbor", "train_error"} <= set(method.history.columns)
+
+
+def test_sharing_changes_nothing_in_evaluation(trained, sections, target):
+    """Ten patches a spot, or each once: the same outputs, as long as nothing is drawn or estimated from the batch."""
+    table = trained._spots(sections[:1], {}, smooth=False)
+    batch = table.rows([0, 1, 5])
+    images = batch["image"].permute(0, 3, 1, 2)
+    task = _DualScaleTask(trained._fitted_model(), trained.options).eval()
+    with torch.no_grad():
+        once = task._embed_each_once(images, batch["expression"], batch["neighbours"])
+        anew = task._embed_each_anew(images, batch["expression"], batch["neighbours"])
+    for ours, theirs in zip(once, anew, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_training_labels_may_be_smoothed_alone(frozen, sections, target):
+    plain, smooth = (frozen._spots(sections[:1], frozen.state, smooth=smooth) for smooth in (False, True))
+    np.testing.assert_allclose(plain.columns["expression"][0], expression(sections[0], target), rtol=1e-6)
+    smoothed = Target(target.genes, smooth=True)
+    np.testing.assert_allclose(smooth.columns["expression"][0], expression(sections[0], smoothed), rtol=1e-6)
+
+
+def test_the_validation_loss_is_the_error_of_the_prediction(sections, target):
+    training = TrainingSettings(epochs=3, batch_size=N, learning_rate=1e-3, patience=5)
+    method = NH2ST(target=target, **(FROZEN | {"training": training})).fit(sections[:2], validation=sections[2:3])
+    np.testing.assert_allclose(method.history["validation_loss"], method.history["validation_error"])
+    error = np.mean((method.predict(sections[2]).X - expression(sections[2], target)) ** 2)
+    assert error == pytest.approx(method.history["validation_loss"].min(), rel=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------- tables of spots
+
+
+def table_of(sections, adjacent=True):
+    centres = [section.obsm["spatial"] for section in sections]
+    rows = [np.arange(section.n_obs, dtype=np.float32)[:, None] for section in sections]
+    neighbours = [nearest_spots(section) for section in sections]
+    return NeighbourhoodTable({"row": rows}, neighbours, centres if adjacent else None)
+
+
+def test_a_batch_holds_each_spot_of_its_neighbourhoods_once(cohort):
+    table = table_of(cohort[:2])
+    index = np.array([3, 4, cohort[0].n_obs + 7])
+    batch = table.rows(index)
+    rows = batch["row"][:, 0].numpy()
+    expected = np.concatenate([nearest_spots(cohort[0])[[3, 4]], nearest_spots(cohort[1])[[7]]])
+    np.testing.assert_array_equal(rows[batch["neighbours"]], expected)
+    assert len(rows) == len(set(expected[:2].ravel())) + 9
+
+
+def test_adjacent_batches_hold_every_spot_and_share_neighbours(cohort):
+    near, drawn = table_of(cohort), table_of(cohort, adjacent=False)
+    orders = [table.shuffled(np.random.default_rng(0), 64) for table in (near, drawn)]
+    assert all(sorted(order) == list(range(len(near))) for order in orders)
+    encoded = [
+        np.mean([len(table.rows(batch)["row"]) for batch in order[: len(near) // 64 * 64].reshape(-1, 64)])
+        for table, order in zip((near, drawn), orders, strict=True)
+    ]
+    assert encoded[0] < 64 * 10 / 5 < encoded[1], "fewer than a fifth of ten patches a spot"
+    assert not np.array_equal(orders[0], near.shuffled(np.random.default_rng(1), 64))
+
+
+def test_a_table_knows_its_neighbourhoods(cohort):
+    assert table_of(cohort[:1]).fingerprint() != table_of(cohort[:1], adjacent=False).fingerprint()
+    with pytest.raises(SectionError, match=r"neighbourhoods \[\(3, 9\)\] do not fit"):
+        NeighbourhoodTable({"row": [np.zeros((4, 1))]}, [np.zeros((3, 9), dtype=int)])
+
+
+# ---------------------------------------------------------------------------------------------------------- bad input
+
+
+def test_bad_input_is_named(sections, target):
+    bare = sections[1].copy()
+    del metadata_of(bare)["image_path"]
+    with pytest.raises(ImageError, match="section S2 has no image"):
+        NH2ST(target=target, **TRAINED).fit([sections[0], bare])
+    with pytest.raises(GeneError, match="section S2 lacks 5 of 32 genes"):
+        NH2ST(target=target, **FROZEN).fit([sections[0], sections[1][:, 5:].copy()])
+    with pytest.raises(TrainingError, match="patience needs validation spots"):
+        NH2ST(features=["colour_texture"], target=target).fit(sections[:2])
+    with pytest.raises(StlearnError, match="batches must be random or adjacent, not 'near'"):
+        NH2ST(batches="near")
