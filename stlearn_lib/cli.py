@@ -89,10 +89,8 @@ def presets() -> None:
 
 @app.command(
     epilog="METHODS: mean, oracle (knows each spot's total count), ridge-colour, ridge-colour-section (features scaled "
-    "within each section), ridge-deep, ridge-both, nearest-both; networks: mclstexp_her2st, mclstexp_her2st_paper, "
-    "mclstexp_her2st_cpu, mclstexp_her2st_cpu_finetuned, mclstexp_cscc, mclstexp_cscc_paper, mclstexp_cscc_cpu, "
-    "mclstexp_cscc_cpu_finetuned, mclstexp_alex10x, mclstexp_alex10x_paper, mclstexp_alex10x_cpu, "
-    "mclstexp_alex10x_cpu_finetuned.\n\n"
+    "within each section), ridge-deep, ridge-both, nearest-both; and networks by the names of their presets, see "
+    "`stlearn-lib presets`.\n\n"
     "PROTOCOLS: within-C leaves one of C2-C6 out, and the patient leaks; C-to-B4 trains on C2-C6 and tests on another "
     "patient; C-to-A1 on another patient, stain and scanner; mclstexp_her2st is the evaluation that mclSTExp "
     "released: it leaves each of 32 sections out, and patients leak; mclstexp_her2st_within_C is the same on C2-C6; "

@@ -12,6 +12,7 @@ from stlearn_lib.cli import main
 from stlearn_lib.data.expression import SPACES
 from stlearn_lib.datasets import GENE_LISTS
 from stlearn_lib.errors import StlearnError
+from stlearn_lib.methods.presets import PRESETS
 from stlearn_lib.methods.registry import METHODS
 from stlearn_lib.protocols import PROTOCOLS
 
@@ -45,7 +46,18 @@ def test_help_teaches(run, command):
     assert done.returncode == 0
     if command == ["evaluate"]:
         words = set(re.split(r"[\s,;.():]+", done.out))
-        assert words >= {*METHODS, *PROTOCOLS, *SPACES, *GENE_LISTS}
+        assert words >= {*PROTOCOLS, *SPACES, *GENE_LISTS, *(name for name in METHODS if name not in PRESETS)}
+
+
+def test_presets_are_listed_with_cost_and_expected_scores(run):
+    listed = run("presets")
+    assert listed.returncode == 0 and set(listed.out.split()) >= set(PRESETS)
+    assert "published" in listed.out and "two cores" in listed.out
+
+
+def test_a_method_that_trains_nothing_takes_no_devices(run):
+    refused = run("evaluate", "ridge-colour", "--devices", "2")
+    assert refused.returncode == 1 and "ridge-colour trains no network: leave out compute" in refused.err
 
 
 def test_list_and_info(run):

@@ -10,6 +10,15 @@ One word changes, the code is the same:
 =================================  ====================================================================
 
 Likewise ``mclstexp_cscc`` and ``mclstexp_alex10x``.
+
+=================================  ====================================================================
+``nh2st_stnet``                    NH2ST as its README has it, stopped by validation sections; a GPU
+``nh2st_stnet_defaults``           as the defaults of its code have it
+``nh2st_stnet_cpu``                on frozen, cached features, each spot of a batch encoded once
+=================================  ====================================================================
+
+Likewise ``nh2st_skin``, ``nh2st_pcw``, ``nh2st_mouse``, ``nh2st_int`` and ``nh2st_zen``. Their folds have the same
+names in `data.splits.published_split`; their labels are smoothed, the test's too: that is the target's choice.
 """
 
 from collections.abc import Mapping
@@ -17,7 +26,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stlearn_lib.methods import nh2st
 from stlearn_lib.methods.mclstexp import TRAINING, MclSTExp
+from stlearn_lib.methods.nh2st import NH2ST
 from stlearn_lib.methods.trained import TrainedMethod
 from stlearn_lib.training import Compute
 
@@ -76,6 +87,7 @@ _CODE = "the code, shizhiceng/mclSTExp @ fdd3ab1"
 _PAPER = "the paper, arXiv 2407.08216, where it differs from the code; keys without batch-mates are our correction"
 _OURS = "as {}, but for the image encoder and the epochs, which are ours"
 _GPU = "a GPU; not run by us so far. A step of 128 patches takes DenseNet-121 about 1.1 T multiply-adds"
+_NH2ST_GPU = "a GPU; not run by us so far. A step of 8 spots encodes 80 patches with ResNet-18"
 _MINUTE = "two cores: features once, half a minute a section; then less than a minute a fold of four sections"
 _MINUTES = "two cores: about {} a fold of four sections"
 _PUBLISHED = "published, {} sections left out one by one, gene-wise space: ACG {}, HEG {}, MSE {}, MAE {}"
@@ -138,3 +150,32 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 """Each published setting, and what becomes of it on a machine without a GPU."""
+
+# --------------------------------------------------------------------------------------------------------------- NH2ST
+
+_README: Settings = {}  # the defaults of `NH2STSettings`
+_DEFAULTS: Settings = {
+    "depth": 2,
+    "mlp_ratio": 2.0,
+    "dropout": 0.1,
+    "training": replace(nh2st.TRAINING, learning_rate=1e-4),
+}
+_NH2ST_CPU: Settings = {
+    "features": (f"deep:{SMALL_ENCODER}", "colour_texture"),
+    "batches": "adjacent",
+    "sharing": True,
+    "training": replace(nh2st.TRAINING, epochs=20, batch_size=64, patience=None),
+}
+_NH2ST_MSE = {"stnet": ".161", "skin": ".208", "pcw": ".029", "mouse": ".039", "int": ".22", "zen": ".108"}
+_NH2ST_CODE = "MCPathology/NH2ST @ e385a1c, {}; ImageNet weights unless encoder_weights names those of Ciga et al."
+
+for _data, _mse in _NH2ST_MSE.items():
+    _published = f"published on its smoothed labels, by a leaderboard: MSE {_mse}; epochs chosen on the test fold"
+    _genes = f"nh2st_{_data}"
+    PRESETS |= {
+        _genes: Preset(NH2ST, _README, _genes, _NH2ST_CODE.format("its README"), _NH2ST_GPU, _published),
+        f"{_genes}_defaults": Preset(
+            NH2ST, _DEFAULTS, _genes, _NH2ST_CODE.format("the defaults of its code"), _NH2ST_GPU, _published
+        ),
+        f"{_genes}_cpu": Preset(NH2ST, _NH2ST_CPU, _genes, _OURS.format(_genes), _MINUTE, _UNKNOWN),
+    }

@@ -23,7 +23,6 @@ from stlearn_lib.errors import (
 from stlearn_lib.evaluation import Protocol, cross_validate
 from stlearn_lib.methods import mclstexp as methods_mclstexp
 from stlearn_lib.methods.mclstexp import MclSTExp
-from stlearn_lib.methods.presets import PRESETS
 from stlearn_lib.methods.registry import create_method, load_method
 from stlearn_lib.retrieval import retrieve
 from stlearn_lib.training import Compute, TrainingSettings
@@ -284,15 +283,6 @@ def test_a_stopped_run_goes_on_in_its_folder(sections, target, tmp_path, monkeyp
 
 
 # ------------------------------------------------------------------------------------------------------------ presets
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_can_be_made_and_written_down(name):
-    method = create_method(name, compute=Compute(devices=1))
-    assert MclSTExp(**json.loads(json.dumps(method.settings()))).settings() == method.settings()
-    preset = PRESETS[name]
-    assert preset.cost and preset.expected and preset.source
-    assert preset.gene_list == name.removesuffix("_finetuned").removesuffix("_cpu").removesuffix("_paper")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""NH2ST's training with each spot of a batch encoded once, against ten patches encoded for every spot as released.
+
+    python benchmarks/neighbourhoods.py
+
+Both are timed in turn in one process, forward and backward, at equal target spots and with the same batch; a batch of
+the released way is too large for the memory of a laptop, so its targets are taken a few at a time. Promise: at least 5
+times as fast on a CPU.
+"""
+
+import resource
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from stlearn_lib.data.expression import Target
+from stlearn_lib.datasets import load_gene_list, load_sections
+from stlearn_lib.methods.nh2st import NH2ST, _DualScaleTask
+from stlearn_lib.models import nh2st
+
+N_TARGETS, AT_ONCE, ROUNDS = 64, 8, 3
+
+
+def main() -> None:
+    """Print the median ratio and the peak memory of both ways."""
+    method = NH2ST(batches="adjacent", encoder_weights=None, augment=False, target=Target(load_gene_list("nh2st_stnet")))
+    spots = method._spots(load_sections(["C2"], allow_simulated=False), {}, smooth=False)
+    model = nh2st.NH2ST(n_genes=len(method.target.genes), weights=None)
+    task = _DualScaleTask(model, method.options).train()
+    index = spots.shuffled(np.random.default_rng(0), N_TARGETS)[:N_TARGETS]
+    ratios, peaks = [], []
+    for _ in range(ROUNDS):
+        shared_s = seconds(task, spots, [index], shared=True)
+        peaks.append(peak_gb())
+        released_s = seconds(task, spots, np.split(index, N_TARGETS // AT_ONCE), shared=False)
+        ratios.append(released_s / shared_s)
+    n_encoded = len(spots.rows(index)["image"])
+    print(f"{N_TARGETS} adjacent spots: {n_encoded} patches encoded once, or {10 * N_TARGETS} as released")
+    print(f"released / once: {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
+    print(f"peak memory: {peaks[0]:.1f} GB once, {peak_gb():.1f} GB released, {AT_ONCE} targets at a time")
+
+
+def seconds(task: _DualScaleTask, spots: object, batches: list[np.ndarray], *, shared: bool) -> float:
+    """Time forward and backward over the batches."""
+    embed = task._embed_each_once if shared else task._embed_each_anew
+    start = time.perf_counter()
+    for index in batches:
+        batch = spots.rows(index)
+        output = embed(batch["image"].permute(0, 3, 1, 2), batch["expression"], batch["neighbours"])
+        sum(torch.sum(values) for values in output).backward()
+        task.zero_grad()
+    return time.perf_counter() - start
+
+
+def peak_gb() -> float:
+    """The largest memory that this process has had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+import json
+
+import pytest
+
+from stlearn_lib.datasets import GENE_LISTS
+from stlearn_lib.methods.presets import PRESETS
+from stlearn_lib.methods.registry import create_method
+from stlearn_lib.training import Compute
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_can_be_made_and_written_down(name):
+    method, preset = create_method(name, compute=Compute(devices=1)), PRESETS[name]
+    again = type(method)(**json.loads(json.dumps(method.settings())))
+    assert again.settings() == method.settings()
+    assert preset.cost and preset.expected and preset.source
+    assert preset.gene_list in GENE_LISTS and name.startswith(preset.gene_list)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "mlp_ratio", "dropout", "learning_rate"),
+    [("nh2st_stnet", 1, 1.0, 0.5, 5e-4), ("nh2st_stnet_defaults", 2, 2.0, 0.1, 1e-4)],
+)
+def test_nh2st_presets_hold_readme_and_defaults(name, depth, mlp_ratio, dropout, learning_rate):
+    options = create_method(name).options
+    assert (options.depth, options.mlp_ratio, options.dropout) == (depth, mlp_ratio, dropout)
+    training = options.training
+    assert (training.learning_rate, training.batch_size, training.epochs) == (learning_rate, 8, 200)
+    assert (training.schedule, training.decay, training.decay_epochs, training.patience) == ("step", 0.9, 50, 20)
+    assert (options.patch_weight, options.neighbor_weight, options.k) == (1.0, 0.5, 9)
+    assert (options.temperature, options.negative_weight) == (0.05, 0.1)
