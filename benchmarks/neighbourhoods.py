@@ -14,9 +14,11 @@ import time
 import numpy as np
 import torch
 
-from stlearn_lib.data.expression import Target
+from stlearn_lib.data.expression import Target, expression
+from stlearn_lib.data.neighbourhoods import NeighbourhoodTable, nearest_spots
+from stlearn_lib.data.patches import cut_patches
 from stlearn_lib.datasets import load_gene_list, load_sections
-from stlearn_lib.methods.nh2st import NH2ST, _DualScaleTask
+from stlearn_lib.methods.nh2st import DualScaleTask, NH2STSettings
 from stlearn_lib.models import nh2st
 
 N_TARGETS, AT_ONCE, ROUNDS = 64, 8, 3
@@ -24,10 +26,12 @@ N_TARGETS, AT_ONCE, ROUNDS = 64, 8, 3
 
 def main() -> None:
     """Print the median ratio and the peak memory of both ways."""
-    method = NH2ST(batches="adjacent", encoder_weights=None, augment=False, target=Target(load_gene_list("nh2st_stnet")))
-    spots = method._spots(load_sections(["C2"], allow_simulated=False), {}, smooth=False)
-    model = nh2st.NH2ST(n_genes=len(method.target.genes), weights=None)
-    task = _DualScaleTask(model, method.options).train()
+    (section,) = load_sections(["C2"], allow_simulated=False)
+    target = Target(load_gene_list("mclstexp_her2st"))
+    columns = {"image": [cut_patches(section)], "expression": [expression(section, target).astype(np.float32)]}
+    spots = NeighbourhoodTable(columns, [nearest_spots(section)], [section.obsm["spatial"]])
+    model = nh2st.NH2ST(n_genes=len(target.genes), weights=None)
+    task = DualScaleTask(model, NH2STSettings(augment=False)).train()
     index = spots.shuffled(np.random.default_rng(0), N_TARGETS)[:N_TARGETS]
     ratios, peaks = [], []
     for _ in range(ROUNDS):
@@ -41,9 +45,9 @@ def main() -> None:
     print(f"peak memory: {peaks[0]:.1f} GB once, {peak_gb():.1f} GB released, {AT_ONCE} targets at a time")
 
 
-def seconds(task: _DualScaleTask, spots: object, batches: list[np.ndarray], *, shared: bool) -> float:
+def seconds(task: DualScaleTask, spots: NeighbourhoodTable, batches: list[np.ndarray], *, shared: bool) -> float:
     """Time forward and backward over the batches."""
-    embed = task._embed_each_once if shared else task._embed_each_anew
+    embed = task.embed_each_once if shared else task.embed_each_anew
     start = time.perf_counter()
     for index in batches:
         batch = spots.rows(index)

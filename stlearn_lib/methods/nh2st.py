@@ -171,7 +171,7 @@ class NH2ST(TrainedMethod):
         spots = self._spots(sections, state, smooth=self.options.smooth_training)
         held_out = self._spots(validation, state, smooth=False) if validation else None
         model = self._model = self._new_model(spots)
-        self._train(_DualScaleTask(model, self.options), spots, self.options.training, held_out)
+        self._train(DualScaleTask(model, self.options), spots, self.options.training, held_out)
         return state | model_state(model)
 
     def _spots(self, sections: Sequence[AnnData], state: Mapping[str, np.ndarray], smooth: bool) -> SpotTable:
@@ -236,7 +236,7 @@ class NH2ST(TrainedMethod):
         return self._model.eval()
 
 
-class _DualScaleTask(Task):
+class DualScaleTask(Task):
     """The model, its two contrastive losses and the error of its prediction."""
 
     def __init__(self, model: nh2st.NH2ST, options: NH2STSettings) -> None:
@@ -253,7 +253,7 @@ class _DualScaleTask(Task):
         images, expression, neighbours = channels_first(batch["image"]), batch["expression"], batch["neighbours"]
         targets = neighbours[:, 0]
         shared = self.options.sharing or not self.training  # in evaluation both give the same
-        embed = self._embed_each_once if shared else self._embed_each_anew
+        embed = self.embed_each_once if shared else self.embed_each_anew
         output = embed(images, expression, neighbours)
         error = F.mse_loss(output.prediction, expression[targets])
         patch = self._contrast(output.patch_embedding, output.expression_embedding)
@@ -261,7 +261,7 @@ class _DualScaleTask(Task):
         total = self.options.patch_weight * patch + self.options.neighbor_weight * neighbor + error
         return {"loss": total if self.training else error, "patch": patch, "neighbor": neighbor, "error": error}
 
-    def _embed_each_anew(self, images: Tensor, expression: Tensor, neighbours: Tensor) -> nh2st.NH2STOutput:
+    def embed_each_anew(self, images: Tensor, expression: Tensor, neighbours: Tensor) -> nh2st.NH2STOutput:
         """Encode a spot for itself, augmented, and once more for each neighbourhood that it belongs to."""
         targets = neighbours[:, 0]
         output: nh2st.NH2STOutput = self.model(
@@ -272,7 +272,7 @@ class _DualScaleTask(Task):
         )
         return output
 
-    def _embed_each_once(self, images: Tensor, expression: Tensor, neighbours: Tensor) -> nh2st.NH2STOutput:
+    def embed_each_once(self, images: Tensor, expression: Tensor, neighbours: Tensor) -> nh2st.NH2STOutput:
         """Encode each spot once, for itself and for all neighbourhoods that it belongs to."""
         features = self.model.encode_images(self._augmented(images))
         targets = neighbours[:, 0]

@@ -8,7 +8,7 @@ from stlearn_lib.data.expression import Target, expression
 from stlearn_lib.data.neighbourhoods import NeighbourhoodTable, nearest_spots
 from stlearn_lib.data.sections import metadata_of, without_counts
 from stlearn_lib.errors import GeneError, ImageError, SectionError, StlearnError, TrainingError
-from stlearn_lib.methods.nh2st import NH2ST, _DualScaleTask
+from stlearn_lib.methods.nh2st import NH2ST, DualScaleTask
 from stlearn_lib.methods.registry import load_method
 from stlearn_lib.training import TrainingSettings
 
@@ -75,10 +75,10 @@ def test_sharing_changes_nothing_in_evaluation(trained, sections, target):
     table = trained._spots(sections[:1], {}, smooth=False)
     batch = table.rows([0, 1, 5])
     images = batch["image"].permute(0, 3, 1, 2)
-    task = _DualScaleTask(trained._fitted_model(), trained.options).eval()
+    task = DualScaleTask(trained._fitted_model(), trained.options).eval()
     with torch.no_grad():
-        once = task._embed_each_once(images, batch["expression"], batch["neighbours"])
-        anew = task._embed_each_anew(images, batch["expression"], batch["neighbours"])
+        once = task.embed_each_once(images, batch["expression"], batch["neighbours"])
+        anew = task.embed_each_anew(images, batch["expression"], batch["neighbours"])
     for ours, theirs in zip(once, anew, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
