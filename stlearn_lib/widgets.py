@@ -28,7 +28,7 @@ from stlearn_lib.errors import GeneError, RetrievalError, SectionError
 from stlearn_lib.plotting import plot_spots
 
 if TYPE_CHECKING:  # a page without retrieval does without PyTorch
-    from stlearn_lib.methods.mclstexp import MclSTExp
+    import stlearn_lib.methods.mclstexp
 
 FRAME_DPI = 60
 _BLUE, _ORANGE, _PALE, _BLACK = "#0173b2", "#de8f05", "#a8cfe8", "#222222"  # of seaborn's "colorblind", and a tint
@@ -134,7 +134,7 @@ def gene_picker(
 
 
 def retrieval_viewer(
-    method: "MclSTExp",
+    method: "stlearn_lib.methods.mclstexp.MclSTExp",
     section: AnnData,
     training_sections: Sequence[AnnData],
     spots: Sequence[str],
@@ -252,7 +252,7 @@ def _describe_evidence(
     )
 
 
-def _trained_on(method: "MclSTExp", sections: Sequence[AnnData]) -> dict[str, AnnData]:
+def _trained_on(method: "stlearn_lib.methods.mclstexp.MclSTExp", sections: Sequence[AnnData]) -> dict[str, AnnData]:
     """The sections that a method was fitted on, by name, in its order; they must be the same ones."""
     by_name = {section_name(section): section for section in sections}
     for name, n_spots in method.learnt["key_sections"]:
