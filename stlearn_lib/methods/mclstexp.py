@@ -216,10 +216,10 @@ class MclSTExp(TrainedMethod):
             )
         state = self._inputs.fit(sections) if self._inputs else {}
         spots = self._spots(sections, state)
-        model = self._model = self._new_model(spots)
+        held_out = self._spots(validation, state) if validation else None
+        model = self._model = self._new_model([spots, held_out] if held_out else [spots])
         self.learnt["key_sections"] = [[section_name(section), section.n_obs] for section in sections]
         if self.options.checkpoint is None:
-            held_out = self._spots(validation, state) if validation else None
             self._train(ContrastTask(model, self.options), spots, self.options.training, held_out)
         else:
             _load_checkpoint(model, self.options.checkpoint)
@@ -240,16 +240,17 @@ class MclSTExp(TrainedMethod):
         """Patches (N, H, W, 3) uint8, or frozen features (N, n_features)."""
         return self._inputs(section, state).astype(np.float32) if self._inputs else cut_patches(section, PATCH_PX)
 
-    def _new_model(self, spots: SpotTable) -> mclstexp.MclSTExp:
+    def _new_model(self, tables: Sequence[SpotTable]) -> mclstexp.MclSTExp:
+        """Make a model for the spots of all tables."""
         encoder: Encoder | int
         if self._inputs:
-            encoder = spots.columns["image"][0].shape[1]
+            encoder = tables[0].columns["image"][0].shape[1]
             self.learnt |= {"encoder": encoder, "weights": self._inputs.weights_id}
         else:
             o = self.options
             encoder = create_encoder(o.encoder, o.encoder_weights, seed=self.seed, mean=o.mean, std=o.std)
             self.learnt |= {"encoder": encoder.settings, "weights": encoder.weights_id}
-        last = max(int(block.max()) for block in spots.columns["position"])
+        last = max(int(block.max()) for table in tables for block in table.columns["position"])
         self.learnt["n_positions"] = last + 1 if self.options.position else 0
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)

@@ -205,6 +205,14 @@ def test_position_tables_are_as_large_as_the_coordinates_or_absent(frozen, secti
     assert np.isfinite(without.predict(sections[2]).X).all()
 
 
+def test_validation_sections_may_be_larger_than_training_sections(sections, target):
+    far = sections[2].copy()
+    far.obs["array_y"] += 50
+    training = TrainingSettings(epochs=2, batch_size=16, learning_rate=1e-3, patience=1)
+    method = MclSTExp(target=target, **(FROZEN | {"training": training})).fit(sections[:2], validation=[far])
+    assert np.isfinite(method.history["validation_loss"]).all()
+
+
 def test_patches_reach_the_encoder_as_they_are_on_the_page(trained, sections):
     patches = torch.from_numpy(np.array(cut_patches(sections[2]))).permute(0, 3, 1, 2)
     with torch.no_grad():
