@@ -30,7 +30,7 @@ N_STEPS, ROUNDS = (5, 5) if ON_GPU else (2, 3)
 def main(encoder: str = "densenet121", batch_size: str = "128" if ON_GPU else "32") -> None:
     """Print the median ratios."""
     spots = read_spots(N_STEPS * int(batch_size))
-    settings = TrainingSettings(epochs=1, batch_size=int(batch_size), learning_rate=1e-4, weight_decay=1e-3)
+    settings = TrainingSettings(epochs=2, batch_size=int(batch_size), learning_rate=1e-4, weight_decay=1e-3)
     n_genes = spots.columns["expression"][0].shape[1]
     task = ContrastTask(MclSTExp(n_genes=n_genes, encoder=encoder, weights=None), MclSTExpSettings())
     for precision in ("32-true", "bf16-mixed") if ON_GPU else ("32-true",):
@@ -61,9 +61,9 @@ def read_spots(n: int) -> SpotTable:
 
 
 def epoch(task: ContrastTask, spots: SpotTable, settings: TrainingSettings, precision: str) -> float:
-    """Seconds of an epoch of the training loop, as its history has them."""
+    """Seconds of the second epoch, as the history has them; in the first the optimiser makes its state."""
     history = fit(task, spots, settings, compute=Compute(precision=precision), progress=False)
-    return float(history["seconds"].iloc[0])
+    return float(history["seconds"].iloc[1])
 
 
 def bare(task: ContrastTask, spots: SpotTable, settings: TrainingSettings, precision: str) -> float:
