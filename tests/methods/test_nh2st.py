@@ -148,5 +148,5 @@ def test_bad_input_is_named(sections, target):
         NH2ST(target=target, **FROZEN).fit([sections[0], sections[1][:, 5:].copy()])
     with pytest.raises(TrainingError, match="patience needs validation spots"):
         NH2ST(features=["colour_texture"], target=target).fit(sections[:2])
-    with pytest.raises(StlearnError, match="batches must be random or adjacent, not 'near'"):
+    with pytest.raises(StlearnError, match="batches must be one of random, adjacent, not 'near'"):
         NH2ST(batches="near")
