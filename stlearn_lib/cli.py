@@ -117,6 +117,13 @@ def evaluate(
             "are of one patient.",
         ),
     ] = None,
+    select_on_test: Annotated[
+        bool,
+        typer.Option(
+            "--select-on-test",
+            help="Stop by the test sections, as the released code of NH2ST does; its scores are too good.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="Write the table here (.csv), a row for each test section.")
     ] = None,
@@ -134,6 +141,8 @@ def evaluate(
     ACG is the mean correlation over all genes, HEG over the 50 most highly expressed, best over the 50 best predicted.
     The score depends on the space more than on most methods: compare within one protocol and space only.
     """
+    from dataclasses import replace
+
     from stlearn_lib.data.expression import Target
     from stlearn_lib.data.splits import validation_from_training
     from stlearn_lib.datasets import load_gene_list, load_sections
@@ -149,6 +158,8 @@ def evaluate(
     space, genes, folds = space or named.space, genes or named.gene_list, named.folds
     if validation is not None:
         folds = tuple(validation_from_training(fold, PATIENT_OF, fraction=validation, seed=0) for fold in folds)
+    if select_on_test:
+        folds = tuple(replace(fold, select_on_test=True) for fold in folds)
     target = Target(load_gene_list(genes, allow_simulated=False), space, smooth, gene_list=genes)
     sections = load_sections(sections_of(folds), allow_simulated=False)
     scores = cross_validate(chosen, sections, Protocol(protocol, folds, target))

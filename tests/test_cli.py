@@ -160,6 +160,12 @@ def test_validation_is_held_back_from_training_patients(run, asked):
     assert len(asked["sections"]) == 36
 
 
+def test_selection_on_the_test_sections_has_to_be_asked_for(run, asked):
+    for arguments in ([], ["--select-on-test"]):
+        run("evaluate", "mean", *arguments)
+        assert {fold.select_on_test for fold in asked["protocol"].folds} == {bool(arguments)}
+
+
 def test_validation_sections_are_not_trained_on(run, mirror, tmp_path):
     done = run("evaluate", "mean", "--protocol", "C-to-B4", "--validation", "0.2", "--output", str(tmp_path / "t.csv"))
     assert done.returncode == 0

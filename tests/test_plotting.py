@@ -4,15 +4,12 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.collections import PatchCollection
-from matplotlib.patches import Rectangle
+from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from stlearn_lib import plotting
-from stlearn_lib.data.expression import Target, expression
+from stlearn_lib.data.neighbourhoods import grid_spots, nearest_spots
 from stlearn_lib.data.patches import cut_patches
-from stlearn_lib.methods.baselines import Ridge
-from stlearn_lib.widgets import gene_picker
-
-TARGET = Target(("ERBB2", "FASN", "COL1A1"))
+from stlearn_lib.errors import SectionError
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +61,52 @@ def test_windows_are_those_that_are_cut(section):
     np.testing.assert_allclose(corners, section.obsm["spatial"][[0, 5]] - 112)
 
 
+def numbers(ax) -> dict[str, tuple[float, float]]:
+    return {text.get_text(): text.get_position() for text in ax.texts if text.get_text().isdigit()}
+
+
+def stars(ax, centres) -> set[tuple[int, int]]:
+    """Return the (edge, node) pairs that arrows join, by the nodes' places."""
+    arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+    at = {tuple(np.round(centre, 6)): node for node, centre in reversed(list(enumerate(centres)))}
+    return {tuple(at[tuple(np.round(end, 6))] for end in arrow._posA_posB) for arrow in arrows}
+
+
+def test_a_neighbourhood_has_its_patches_in_their_places(section):
+    spots = nearest_spots(section)[80]
+    ax = plotting.plot_neighbourhood(section, spots)
+    centres = section.obsm["spatial"][spots]
+    np.testing.assert_allclose([numbers(ax)[str(node)] for node in range(9)], centres)
+    _, *patches = ax.images  # the first is the section
+    extents = np.array([image.get_extent() for image in patches])  # left, right, bottom, top
+    np.testing.assert_allclose(extents[:, [0, 3]], centres - 112)
+    np.testing.assert_array_equal(patches[4].get_array(), cut_patches(section)[spots[4]])
+    left, right, bottom, top = *ax.get_xlim(), *ax.get_ylim()
+    assert left < extents[:, 0].min() and right > extents[:, 1].max() and top < bottom
+
+
+def test_a_star_joins_a_node_with_those_of_its_hyperedge(section):
+    spots, incidence = nearest_spots(section)[80], np.eye(9)
+    incidence[[2, 5], 0] = incidence[[0, 2, 7], 4] = 1  # columns are hyperedges
+    ax = plotting.plot_hyperedges(section, spots, incidence)
+    centres = section.obsm["spatial"][spots]
+    assert stars(ax, centres) == {(0, 2), (0, 5), (4, 0), (4, 2), (4, 7)}
+    plt.figure()
+    assert stars(plotting.plot_hyperedges(section, spots, incidence, edges=[0]), centres) == {(0, 2), (0, 5)}
+
+
+def test_a_spot_that_fills_several_places_is_one_node(section):
+    spots = next(row for row in grid_spots(section) if len(set(row)) < 9)
+    ax = plotting.plot_hyperedges(section, spots, np.ones((9, 9)))
+    assert len(numbers(ax)) == len(set(spots)) and "0" in numbers(ax)
+    assert all(edge != node for edge, node in stars(ax, section.obsm["spatial"][spots]))
+
+
+def test_an_incidence_of_other_spots_is_refused(section):
+    with pytest.raises(SectionError, match=r"\(4, 4\) does not fit a neighbourhood of 9"):
+        plotting.plot_hyperedges(section, nearest_spots(section)[0], np.eye(4))
+
+
 def test_patches_side_by_side(section):
     axes = plotting.plot_patches(cut_patches(section)[:7], titles=list("abcdefg"), columns=3)
     assert [ax.get_title() for ax in axes] == list("abcdefg")
@@ -75,17 +118,3 @@ def test_scores_show_every_fold():
     drawn = np.concatenate([c.get_offsets()[:, 0] for c in ax.collections if len(c.get_offsets())])
     np.testing.assert_allclose(sorted(drawn), [0.1, 0.2, 0.3, 0.4])
     assert ax.get_xlabel() == "ACG"
-
-
-def test_gene_picker_has_a_state_without_a_kernel(cohort):
-    prediction = Ridge(target=TARGET).fit(cohort[1:2]).predict(cohort[0])
-    widget = gene_picker(cohort[0], TARGET, ["FASN", "ERBB2"], prediction)
-    picker, stack = widget.children
-    assert picker.options == ("FASN", "ERBB2") and stack.selected_index == 0
-    page = widget.to_html()
-    assert page.count("<option>") == 2 and page.count("data:image/jpeg;base64,") == 2
-    assert page.count(" hidden>") == 1, "the first frame is shown"
-    truth = expression(cohort[0], TARGET)[:, 1]
-    r = np.corrcoef(truth, prediction.X[:, 1])[0, 1]
-    assert f"FASN measured in 168 spots: mean {truth.mean():.2f}" in page and f"r = {r:.2f}" in page
-    assert widget._repr_mimebundle_()["text/html"]

@@ -19,14 +19,19 @@ from stlearn_lib.errors import LeakyFoldWarning, SplitError
 class Fold:
     """Sections to train on, to test on, and perhaps to validate on; no section in two parts.
 
+    The released code of NH2ST keeps the epoch whose predictions of the *test* sections are best. `select_on_test` does
+    so, to see what it is worth: then the scores say little of new sections, and `leaks` names every test patient.
+
     Args:
         name: The fold's name in tables.
         train: Names of the sections to fit on.
         test: Names of the sections to score.
         validation: Names of the sections to stop early or choose settings by.
+        select_on_test: Whether to do so by the test sections.
 
     Raises:
-        SplitError: Nothing to train or test on, or a section that occurs twice.
+        SplitError: Nothing to train or test on, a section that occurs twice, or validation sections beside
+            `select_on_test`.
 
     Example:
         >>> Fold("B", train=("A1", "A2"), test=("B1",)).test
@@ -37,8 +42,18 @@ class Fold:
     train: tuple[str, ...]
     test: tuple[str, ...]
     validation: tuple[str, ...] = ()
+    select_on_test: bool = False
+
+    @property
+    def selected_on(self) -> tuple[str, ...]:
+        """Names of the sections that an epoch is chosen by; none if the last is kept."""
+        return self.test if self.select_on_test else self.validation
 
     def __post_init__(self) -> None:
+        if self.select_on_test and self.validation:
+            raise SplitError(
+                f"fold {self.name} selects on its test sections: it cannot validate on {', '.join(self.validation)} too"
+            )
         if not self.train or not self.test:
             raise SplitError(f"fold {self.name}: {len(self.train)} training and {len(self.test)} test sections")
         names = [*self.train, *self.test, *self.validation]
@@ -63,7 +78,7 @@ def leaks(fold: Fold, sections: Mapping[str, str]) -> tuple[str, ...]:
         >>> leaks(Fold("A2", train=("A1", "B1"), test=("A2",)), {"A1": "A", "A2": "A", "B1": "B"})
         ('A',)
     """
-    seen = _patients(fold.train + fold.validation, sections)
+    seen = _patients(fold.train + fold.selected_on, sections)
     return tuple(sorted(seen & _patients(fold.test, sections)))
 
 
@@ -181,7 +196,7 @@ def held_out(
 
     Example:
         >>> held_out({"B4": "B", "C2": "C", "C3": "C"}, test=["B4"])
-        (Fold(name='B4', train=('C2', 'C3'), test=('B4',), validation=()),)
+        (Fold(name='B4', train=('C2', 'C3'), test=('B4',), validation=(), select_on_test=False),)
     """
     chosen = tuple(test)
     others = tuple(name for name in sorted(sections) if name not in chosen) if train is None else tuple(train)
@@ -213,8 +228,8 @@ def validation_from_training(fold: Fold, sections: Mapping[str, str], *, fractio
         >>> validation_from_training(fold, sections, fraction=0.5, seed=0).validation
         ('B1',)
     """
-    if fold.validation:
-        raise SplitError(f"fold {fold.name} already validates on {', '.join(fold.validation)}")
+    if fold.selected_on:
+        raise SplitError(f"fold {fold.name} already validates on {', '.join(fold.selected_on)}")
     several_patients = len(_patients(fold.train, sections)) > 1
     groups = [sections[name] if several_patients else name for name in fold.train]
     n_groups = len(set(groups))

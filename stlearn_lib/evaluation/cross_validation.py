@@ -64,7 +64,7 @@ def cross_validate(
         One row for each test section of each fold, and one, ``test == "pooled"``, over the spots of all of a fold's
         sections where there are several. Columns: protocol, fold, test, patient, leaked_patients, method, weights,
         space, smooth, gene_list, n_spots, n_genes, n_undefined_genes, the `MEASURES`, and what is needed to trust them:
-        simulated, seed, trained_on, data_hash, fit_s, predict_s, hardware, versions.
+        simulated, seed, trained_on, selected_on, data_hash, fit_s, predict_s, hardware, versions.
 
     Raises:
         SplitError: If a fold names a section that is not there, or two sections have one name.
@@ -89,7 +89,7 @@ def _by_name(sections: Sequence[AnnData]) -> dict[str, AnnData]:
 def _evaluate_fold(
     method: Method, sections: Mapping[str, AnnData], protocol: Protocol, fold: Fold
 ) -> Iterator[dict[str, Any]]:
-    train, validation, test = ([sections[name] for name in part] for part in (fold.train, fold.validation, fold.test))
+    train, validation, test = ([sections[name] for name in part] for part in (fold.train, fold.selected_on, fold.test))
     fitted = copy.deepcopy(method)
     fitted.target = target = protocol.target if isinstance(protocol.target, Target) else protocol.target(train)
     start = time.perf_counter()
@@ -112,6 +112,7 @@ def _evaluate_fold(
         "simulated": any(metadata_of(section)["simulated"] for section in train + test),
         "seed": getattr(fitted, "seed", None),
         "trained_on": " ".join(fold.train),
+        "selected_on": " ".join(fold.selected_on),
         "data_hash": data_hash(train + test),
         "fit_s": fit_s,
         "predict_s": predict_s,

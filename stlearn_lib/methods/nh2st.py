@@ -35,6 +35,8 @@ TRAINING = TrainingSettings(
 )
 """The README's; its early stopping looks at the test fold, ours at validation sections."""
 
+_FLAT = 1e-6  # what is left of a spread of 0 in single precision
+
 
 @dataclass(frozen=True, kw_only=True)
 class NH2STSettings(NetworkSettings):
@@ -47,6 +49,8 @@ class NH2STSettings(NetworkSettings):
         mlp_ratio: Width of their MLP in units of the embeddings'.
         dropout: Probability of dropout in them.
         k: Spots of a neighbourhood.
+        hyperedges: Which of them are joined: ``"similar"`` or ``"random"`` ones, see `models.nh2st.NH2ST`.
+        variant: ``"released"`` or ``"paper"``, see there.
         temperature: Of both contrastive losses.
         negative_weight: Factor of the negatives' logits in them, see `losses.weighted_info_nce`.
         symmetric: Whether they look in both directions.
@@ -58,12 +62,19 @@ class NH2STSettings(NetworkSettings):
         sharing: Whether a spot is encoded once for all neighbourhoods of a batch and for itself, augmented; otherwise,
             as released, once for each, and only targets are augmented.
         augment: Whether training images are flipped and turned.
+        stop_by: By which validation loss the best epoch is kept. ``"correlation"``, as released: 1 minus the mean of
+            the 50 highest correlations of a gene over all validation spots. ``"error"``: the mean squared error.
 
     Raises:
         StlearnError: If a choice is unknown.
     """
 
-    CHOICES: ClassVar = {"batches": ("random", "adjacent")}
+    CHOICES: ClassVar = {
+        "hyperedges": nh2st.HYPEREDGES,
+        "variant": nh2st.VARIANTS,
+        "batches": ("random", "adjacent"),
+        "stop_by": ("correlation", "error"),
+    }
 
     encoder: str = "resnet18"
     training: TrainingSettings = TRAINING
@@ -73,6 +84,8 @@ class NH2STSettings(NetworkSettings):
     mlp_ratio: float = 1.0
     dropout: float = 0.5
     k: int = 9
+    hyperedges: Literal["similar", "random"] = "similar"
+    variant: Literal["released", "paper"] = "released"
     temperature: float = 0.05
     negative_weight: float = 0.1
     symmetric: bool = False
@@ -82,6 +95,7 @@ class NH2STSettings(NetworkSettings):
     batches: Literal["random", "adjacent"] = "random"
     sharing: bool = False
     augment: bool = True
+    stop_by: Literal["correlation", "error"] = "correlation"
 
 
 class NH2ST(TrainedMethod):
@@ -92,8 +106,8 @@ class NH2ST(TrainedMethod):
     with $p, e$ the embeddings of a spot's patch and expression, $p^N, e^N$ those of its neighbourhood, $L_c$
     `losses.weighted_info_nce`, and $\hat y$ decoded from the patch before the cross-attention.
 
-    A validation loss is the error of $\hat y$ alone: that is what predicts. The released code stops by the correlation
-    on the *test* fold.
+    Epochs are judged by $\hat y$ alone, on the validation sections. The released code judges them on the *test* fold:
+    so does a fold with `data.splits.Fold.select_on_test`, and the table says so.
 
     Arguments are those of `TrainedMethod`, with the fields of `NH2STSettings`. The target's expression is also what is
     embedded.
@@ -143,6 +157,8 @@ class NH2ST(TrainedMethod):
             mlp_ratio=o.mlp_ratio,
             dropout=o.dropout,
             patch_px=PATCH_PX,
+            hyperedges=o.hyperedges,
+            variant=o.variant,
         )
 
     def _predict(self, section: AnnData) -> np.ndarray:
@@ -172,7 +188,14 @@ class DualScaleTask(Task):
         patch = self._contrast(output.patch_embedding, output.expression_embedding)
         neighbor = self._contrast(output.neighbor_patch_embedding, output.neighbor_expression_embedding)
         total = self.options.patch_weight * patch + self.options.neighbor_weight * neighbor + error
-        return {"loss": total if self.training else error, "patch": patch, "neighbor": neighbor, "error": error}
+        terms = {"loss": total, "patch": patch, "neighbor": neighbor, "error": error}
+        return terms if self.training else terms | {"moments": moments(output.prediction, expression[targets])}
+
+    def judge(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the terms, the correlation, and as loss the error or the distance of the correlation from 1."""
+        correlation = best_correlation(means.pop("moments"))
+        loss = {"correlation": 1 - correlation, "error": means["error"]}[self.options.stop_by]
+        return means | {"correlation": correlation, "loss": loss}
 
     def embed_each_anew(self, images: Tensor, expression: Tensor, neighbours: Tensor) -> nh2st.NH2STOutput:
         """Encode a spot for itself, augmented, and once more for each neighbourhood that it belongs to."""
@@ -205,3 +228,20 @@ class DualScaleTask(Task):
                 negative_weight=self.options.negative_weight,
                 symmetric=self.options.symmetric,
             )
+
+
+def moments(a: Tensor, b: Tensor) -> Tensor:
+    """Return the means (5, G) over spots of a, b, a², b² and ab, with a, b (B, G).
+
+    Those of all spots are the mean of those of batches of one size: a correlation needs no more.
+    """
+    a, b = a.float(), b.float()
+    return torch.stack([a, b, a * a, b * b, a * b]).mean(dim=1)
+
+
+def best_correlation(moments: Tensor, n_best: int = 50) -> Tensor:
+    """Return the mean of the highest correlations of genes whose `moments` are (5, G); a constant gene counts as 0."""
+    a, b, aa, bb, ab = moments
+    spread = ((aa - a * a) * (bb - b * b)).clamp(min=0).sqrt()
+    r = torch.where(spread > _FLAT, (ab - a * b) / spread.clamp(min=_FLAT), 0.0)
+    return r.topk(min(n_best, len(r))).values.mean()

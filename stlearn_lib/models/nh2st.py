@@ -7,12 +7,13 @@ proved equal to its values (`tests/models/test_nh2st.py`).
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stlearn_lib.errors import ModelError
 from stlearn_lib.models.encoders import Channels, Encoder, create_encoder
 from stlearn_lib.models.hypergraph import HypergraphConvolution, nearest_hyperedges
 from stlearn_lib.models.layers import load_fitting
@@ -37,6 +38,8 @@ _RELEASED_NAMES = (
     (r"^decoder\.fc1\.", "decoder.0."),
     (r"^decoder\.fc2\.", "decoder.1."),
 )
+HYPEREDGES = ("similar", "random")
+VARIANTS = ("released", "paper")
 _UNUSED = ("fc_target.", "fc_neighbor.", "fc_nuclei.", "fc_global.")
 
 
@@ -167,11 +170,16 @@ class NH2ST(nn.Module):
         dropout: Probability of dropout; the code's default is 0.1, its README says 0.5.
         patch_px: Side of the patches, in pixels: feature maps are flattened.
         n_similar: Nodes that a hyperedge has besides its own.
+        hyperedges: Which they are: the most ``"similar"``, or ``"random"`` ones, drawn anew each time; ours, to see
+            what the similarity is good for.
+        variant: ``"released"``: of each pair of embeddings, the expression asks the image that has asked it already.
+            ``"paper"``: both ask the other as it was (inferred: two like cross-attentions, without an order).
         mean: Subtracted from images in 0..1; what belongs to the encoder's weights if None.
         std: By which they are divided, as `mean`.
 
     Raises:
         WeightsError: If the encoder's weights cannot be had.
+        ModelError: If the variant or the kind of hyperedges is unknown.
 
     Example:
         >>> model = NH2ST(n_genes=5, weights=None, patch_px=64, width=16)
@@ -194,11 +202,16 @@ class NH2ST(nn.Module):
         dropout: float = 0.5,
         patch_px: int = 224,
         n_similar: int = 3,
+        hyperedges: Literal["similar", "random"] = "similar",
+        variant: Literal["released", "paper"] = "released",
         mean: Channels | None = None,
         std: Channels | None = None,
     ) -> None:
         super().__init__()
-        self.n_similar = n_similar
+        for name, value, known in (("variant", variant, VARIANTS), ("hyperedges", hyperedges, HYPEREDGES)):
+            if value not in known:
+                raise ModelError(f"{name} must be one of {', '.join(known)}, not {value!r}.")
+        self.n_similar, self.joined, self.variant = n_similar, hyperedges, variant
         self.image_encoder: Encoder | nn.Identity
         if isinstance(encoder, int):
             self.image_encoder, n_features = nn.Identity(), encoder
@@ -274,18 +287,24 @@ class NH2ST(nn.Module):
         around_expression = self.neighbor_expression_encoder(
             self.expression_encoder(spot_expression), neighbours, incidence
         )
-        # In the order of the released code: the second of a pair already asks the new first.
-        patch = self.fusion(patch, own)
-        own = self.fusion(own, patch)
-        around = self.fusion(around, around_expression)
-        around_expression = self.fusion(around_expression, around)
-        return NH2STOutput(patch, own, around, around_expression, prediction)
+        return NH2STOutput(*self._fuse(patch, own), *self._fuse(around, around_expression), prediction)
+
+    def _fuse(self, image: Tensor, expression: Tensor) -> tuple[Tensor, Tensor]:
+        """Let each of a pair of embeddings (B, D) ask the other."""
+        fused = self.fusion(image, expression)
+        return fused, self.fusion(expression, fused if self.variant == "released" else image)
 
     def hyperedges(self, spot_features: Tensor, neighbours: Tensor) -> Tensor:
-        """Return the incidence (B, K, K) of neighbourhoods (B, K), by the cosine similarity of their feature maps."""
-        unit = F.normalize(spot_features.detach(), dim=1)
-        similarity = unit @ unit.T  # (S, S): far fewer numbers than the feature maps of every neighbourhood
-        within = similarity[neighbours[:, :, None], neighbours[:, None, :]]
+        """Return the incidence (B, K, K) of neighbourhoods (B, K), by the cosine similarity of their feature maps.
+
+        If hyperedges are ``"random"``, by similarities that are drawn.
+        """
+        if self.joined == "random":
+            within = torch.rand(*neighbours.shape, neighbours.shape[1], device=neighbours.device)
+        else:
+            unit = F.normalize(spot_features.detach(), dim=1)
+            similarity = unit @ unit.T  # (S, S): far fewer numbers than the feature maps of every neighbourhood
+            within = similarity[neighbours[:, :, None], neighbours[:, None, :]]
         return nearest_hyperedges(within, self.n_similar)
 
     def predict(self, images: Tensor) -> Tensor:

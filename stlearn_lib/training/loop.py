@@ -39,6 +39,18 @@ class Task(nn.Module, ABC):
         Augmentation belongs here too, where the batch is on its device already; only if ``self.training``.
         """
 
+    def judge(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what is written of a validation, and ``"loss"`` that an epoch is judged by.
+
+        Args:
+            means: The mean of each term over the validation's batches: scalars, or tensors of any shape if the task
+                makes a measure of them here that is no mean itself.
+
+        Returns:
+            Scalars; the means themselves unless a task does otherwise.
+        """
+        return means
+
     def facts(self) -> dict[str, Any]:
         """Return what else the run depends on, in plain values: a run goes on with the same only."""
         return {}
@@ -61,7 +73,7 @@ def fit(
             with those of the last.
         spots: What to train on.
         settings: How.
-        validation: What to judge an epoch by: the mean loss over its batches, without augmentation.
+        validation: What to judge an epoch by, without augmentation: see `Task.judge`.
         compute: On what; a single device if None.
         folder: Where ``last.ckpt``, ``best.ckpt``, ``history.csv`` and ``tensorboard`` go. A run that is found there
             unfinished goes on from its last epoch; a finished one is loaded. Nothing is written if None.
@@ -117,7 +129,7 @@ def _fit(
             terms = _train_epoch(fabric, model, optimizer, train_loader, settings, epoch, bar.update)
             row = {"epoch": epoch + 1, "learning_rate": optimizer.param_groups[0]["lr"], **terms}
             if validation_loader is not None:
-                row |= _validate(fabric, model, validation_loader)
+                row |= _validate(fabric, model, task, validation_loader)
             row["seconds"] = time.perf_counter() - start
             run.end_epoch(row)
             bar.set_postfix({name: f"{value:.3f}" for name, value in row.items() if name.endswith("loss")})
@@ -143,7 +155,7 @@ def _train_epoch(
 ) -> dict[str, float]:
     """Take one step for each batch; return the mean of each term."""
     model.train()
-    terms = _Means(fabric, "train")
+    terms = _Means(fabric)
     for step, parts in enumerate(loader.batches(epoch)):
         torch.manual_seed(_seed(settings.seed, epoch, step, fabric.global_rank))
         for group in optimizer.param_groups:
@@ -159,17 +171,17 @@ def _train_epoch(
         optimizer.step()
         optimizer.zero_grad()
         step_done()
-    return terms.compute()
+    return {f"train_{name}": float(value) for name, value in terms.compute().items()}
 
 
 @torch.no_grad()
-def _validate(fabric: Fabric, model: _FabricModule, loader: "_Loader") -> dict[str, float]:
+def _validate(fabric: Fabric, model: _FabricModule, task: Task, loader: "_Loader") -> dict[str, float]:
     model.eval()
-    terms = _Means(fabric, "validation")
+    terms = _Means(fabric)
     for parts in loader.batches(epoch=None):
         for part in parts:
             terms.add(model(part))
-    return terms.compute()
+    return {f"validation_{name}": float(value) for name, value in task.judge(terms.compute()).items()}
 
 
 def _seed(*parts: int) -> int:
@@ -180,8 +192,8 @@ def _seed(*parts: int) -> int:
 class _Means:
     """Running means of the terms of a loss; they stay on their device until the end, so that no step has to wait."""
 
-    def __init__(self, fabric: Fabric, prefix: str) -> None:
-        self.fabric, self.prefix = fabric, prefix
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
         self.sums: dict[str, Tensor] = {}
         self.n = 0
 
@@ -190,9 +202,10 @@ class _Means:
             self.sums[name] = self.sums.get(name, 0) + value.detach()
         self.n += 1
 
-    def compute(self) -> dict[str, float]:
+    def compute(self) -> dict[str, Tensor]:
+        """Return the means over all processes."""
         means: dict[str, Any] = {name: self.fabric.all_reduce(total / self.n) for name, total in self.sums.items()}
-        return {f"{self.prefix}_{name}": float(value) for name, value in means.items()}
+        return means
 
 
 class _Loader:

@@ -99,6 +99,15 @@ def test_validation_takes_sections_of_a_single_patient():
     assert split == validation_from_training(fold, sections, fraction=0.3, seed=0)
 
 
+def test_selection_on_the_test_sections_is_a_leak():
+    fold = Fold("A1", train=("B1",), test=("A1", "C1"), select_on_test=True)
+    assert fold.selected_on == ("A1", "C1") and leaks(fold, SMALL) == ("A", "C")
+    with pytest.raises(SplitError, match="selects on its test sections: it cannot validate on A2 too"):
+        Fold("A1", train=("B1",), test=("A1",), validation=("A2",), select_on_test=True)
+    with pytest.raises(SplitError, match="already validates on A1, C1"):
+        validation_from_training(fold, SMALL, fraction=0.5, seed=0)
+
+
 def test_validation_is_part_of_what_was_seen():
     fold = Fold("A1", train=("B1",), test=("A1",), validation=("A2",))
     assert leaks(fold, SMALL) == ("A",)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from stlearn_lib.data.expression import Target, expression
 from stlearn_lib.data.genes import select_genes
+from stlearn_lib.data.sections import section_name
 from stlearn_lib.data.splits import Fold
 from stlearn_lib.errors import SplitError
 from stlearn_lib.evaluation import MEASURES, POOLED, Protocol, cross_validate, score, summarise
@@ -21,6 +23,7 @@ class Spy(Method):
     """Records what it is given, and predicts zero."""
 
     seen: ClassVar[list] = []  # shared with the copies that cross-validation makes
+    validated: ClassVar[list] = []
 
     @property
     def name(self):
@@ -28,6 +31,7 @@ class Spy(Method):
 
     def _fit(self, sections, truths, validation):
         self.seen.append(("fit", [s.obs["section"].iloc[0] for s in sections], self.target))
+        self.validated.append([section_name(section) for section in validation or ()])
         return {}
 
     def _predict(self, section):
@@ -52,6 +56,15 @@ def test_table_holds_what_score_says(cohort):
         for name in MEASURES[:-2]:
             assert getattr(row, name) == pytest.approx(getattr(expected, name), rel=1e-9), name
         assert (row.n_spots, row.n_genes) == (len(truth), 5)
+
+
+def test_rows_say_by_which_sections_an_epoch_was_chosen(cohort):
+    fold = Fold("T", train=("S1",), test=("T1",))
+    folds = (fold, replace(fold, validation=("S2",)), replace(fold, select_on_test=True))
+    Spy.validated.clear()
+    table = run(Spy(), cohort, *folds)
+    assert table["selected_on"].tolist() == ["", "S2", "T1"] and Spy.validated == [[], ["S2"], ["T1"]]
+    assert table["leaked_patients"].tolist() == ["", "", "T"]
 
 
 def test_rows_carry_their_provenance(cohort):

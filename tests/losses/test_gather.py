@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from stlearn_lib.losses import clip_loss, gather_embeddings
+from stlearn_lib.losses import clip_loss, gather_embeddings, weighted_info_nce
 
 N = 6  # spots, half of them in each process
 
@@ -34,6 +35,8 @@ def spots():
 
 LOSSES = {
     "clip": clip_loss,
+    "weighted": weighted_info_nce,
+    "weighted, both ways": partial(weighted_info_nce, symmetric=True),
     "rows": lambda a, b: (a * torch.arange(N)[:, None]).sum() - b.square().mean(),
     "transposed": lambda a, b: (a.T @ b).sum(),  # whose gradient does not lie in memory row by row
     "sum": lambda a, b: (a + b).sum(),  # whose gradients are a single number in memory

@@ -3,12 +3,16 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import pearsonr
 
 from stlearn_lib.data.expression import Target, expression
 from stlearn_lib.data.neighbourhoods import NeighbourhoodTable, nearest_spots
 from stlearn_lib.data.sections import metadata_of, without_counts
 from stlearn_lib.errors import GeneError, ImageError, SectionError, StlearnError, TrainingError
-from stlearn_lib.methods.nh2st import NH2ST, DualScaleTask
+from stlearn_lib.evaluation import score
+from stlearn_lib.methods.nh2st import NH2ST, DualScaleTask, best_correlation, moments
 from stlearn_lib.methods.registry import load_method
 from stlearn_lib.training import TrainingSettings
 
@@ -90,12 +94,31 @@ def test_training_labels_may_be_smoothed_alone(frozen, sections, target):
     np.testing.assert_allclose(smooth.columns["expression"][0], expression(sections[0], smoothed), rtol=1e-6)
 
 
-def test_the_validation_loss_is_the_error_of_the_prediction(sections, target):
-    training = TrainingSettings(epochs=3, batch_size=N, learning_rate=1e-3, patience=5)
-    method = NH2ST(target=target, **(FROZEN | {"training": training})).fit(sections[:2], validation=sections[2:3])
-    np.testing.assert_allclose(method.history["validation_loss"], method.history["validation_error"])
-    error = np.mean((method.predict(sections[2]).X - expression(sections[2], target)) ** 2)
-    assert error == pytest.approx(method.history["validation_loss"].min(), rel=1e-4)
+@pytest.mark.parametrize("stop_by", ["error", "correlation"])
+def test_the_best_epoch_is_that_of_the_prediction(sections, cohort, stop_by):
+    """By its error, or by what `score` calls the best genes, over all validation spots."""
+    varying = expression(sections[2], Target(tuple(cohort[0].var_names))).std(axis=0) > 0
+    target = Target(tuple(cohort[0].var_names[varying][:64]))  # of which 50 are the best
+    training = TrainingSettings(epochs=6, batch_size=N // 2, learning_rate=3e-3, patience=6)
+    options = FROZEN | {"training": training, "stop_by": stop_by}
+    method = NH2ST(target=target, **options).fit(sections[:2], validation=sections[2:3])
+    loss = {"error": method.history["validation_error"], "correlation": 1 - method.history["validation_correlation"]}
+    np.testing.assert_allclose(method.history["validation_loss"], loss[stop_by], rtol=1e-6)
+    prediction, truth = method.predict(sections[2]).X, expression(sections[2], target)
+    found = {"error": np.mean((prediction - truth) ** 2), "correlation": 1 - score(truth, prediction).best}
+    assert found[stop_by] == pytest.approx(loss[stop_by].min(), rel=1e-4)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(2, 5))
+def test_best_correlation_is_scipys(seed, n_genes, n_batches):
+    rng = np.random.default_rng(seed)
+    truth, noise = rng.normal(2, 0.5, size=(2, n_batches * 8, n_genes)).astype(np.float32)
+    guess = truth + noise
+    truth[:, 0] = 1.0  # a constant gene
+    r = np.array([0.0, *(pearsonr(truth[:, g], guess[:, g])[0] for g in range(1, n_genes))])
+    batches = zip(np.split(truth, n_batches), np.split(guess, n_batches), strict=True)
+    means = torch.stack([moments(*map(torch.from_numpy, batch)) for batch in batches]).mean(dim=0)
+    assert best_correlation(means).item() == pytest.approx(np.sort(r)[-50:].mean(), abs=1e-3)
 
 
 # ------------------------------------------------------------------------------------------------- tables of spots
@@ -150,3 +173,5 @@ def test_bad_input_is_named(sections, target):
         NH2ST(features=["colour_texture"], target=target).fit(sections[:2])
     with pytest.raises(StlearnError, match="batches must be one of random, adjacent, not 'near'"):
         NH2ST(batches="near")
+    with pytest.raises(StlearnError, match="stop_by must be one of correlation, error, not 'R'"):
+        NH2ST(stop_by="R")

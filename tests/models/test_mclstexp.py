@@ -1,7 +1,4 @@
-"""mclSTExp against values of the authors' code, made with the recipe of ``recipe_tensor`` for weights and inputs."""
-
-import json
-import zlib
+"""mclSTExp against values of the authors' code, made with the recipe of `conftest` for weights and inputs."""
 
 import numpy as np
 import pytest
@@ -23,42 +20,18 @@ GRADIENTS = {
 }
 
 
-def recipe_tensor(key, shape):
-    """The deterministic tensor that the reference values were computed with."""
-    rs = np.random.RandomState(zlib.crc32(key.encode()))
-    if key.endswith("running_var"):
-        values = 0.5 + rs.random_sample(shape)
-    elif key.endswith("running_mean"):
-        values = 0.1 * rs.standard_normal(shape)
-    elif key.endswith("num_batches_tracked"):
-        return torch.zeros(shape, dtype=torch.int64)
-    elif len(shape) >= 2:
-        values = rs.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
-    elif key.endswith("weight"):
-        values = 1 + 0.1 * rs.standard_normal(shape)
-    else:
-        values = 0.1 * rs.standard_normal(shape)
-    return torch.from_numpy(np.asarray(values, dtype=np.float32))
-
-
-def recipe_input(tag, shape):
-    rs = np.random.RandomState(zlib.crc32(tag.encode()))
-    return torch.from_numpy(rs.standard_normal(shape).astype(np.float32))
-
-
 @pytest.fixture(scope="module")
 def reference(reference_folder):
     return np.load(reference_folder / "mclstexp.npz")
 
 
 @pytest.fixture(scope="module")
-def released_state(reference_folder):
-    shapes = json.loads((reference_folder / "mclstexp_state_dict.json").read_text())
-    return {key: recipe_tensor(key, shape) for key, shape in shapes.items()}
+def released_state(recipe_state):
+    return recipe_state("mclstexp_state_dict.json")
 
 
 @pytest.fixture(scope="module")
-def inputs():
+def inputs(recipe_input):
     return {
         "image": recipe_input("mclstexp/image", (6, 3, 96, 96)),
         "expression": recipe_input("mclstexp/expression", (6, 32)).abs(),

@@ -1,7 +1,6 @@
-"""NH2ST against values of the authors' code, made with the recipe of `recipe_tensor` for weights and inputs."""
+"""NH2ST against values of the authors' code, made with the recipe of `conftest` for weights and inputs."""
 
-import json
-import zlib
+import copy
 
 import numpy as np
 import pytest
@@ -23,41 +22,18 @@ GRADIENTS = {
 }
 
 
-def recipe_tensor(key, shape):
-    """The deterministic tensor that the reference values were computed with."""
-    rs = np.random.RandomState(zlib.crc32(key.encode()))
-    if key.endswith("running_var"):
-        values = 0.5 + rs.random_sample(shape)
-    elif key.endswith("running_mean"):
-        values = 0.1 * rs.standard_normal(shape)
-    elif key.endswith("num_batches_tracked"):
-        return torch.zeros(shape, dtype=torch.int64)
-    elif len(shape) >= 2:
-        values = rs.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
-    elif key.endswith("weight"):
-        values = 1 + 0.1 * rs.standard_normal(shape)
-    else:
-        values = 0.1 * rs.standard_normal(shape)
-    return torch.from_numpy(np.asarray(values, dtype=np.float32))
-
-
-def recipe_input(tag, shape):
-    return torch.from_numpy(np.random.RandomState(zlib.crc32(tag.encode())).standard_normal(shape).astype(np.float32))
-
-
 @pytest.fixture(scope="module")
 def reference(reference_folder):
     return np.load(reference_folder / "nh2st.npz")
 
 
 @pytest.fixture(scope="module")
-def released_state(reference_folder):
-    shapes = json.loads((reference_folder / "nh2st_state_dict.json").read_text())
-    return {key: recipe_tensor(key, shape) for key, shape in shapes.items()}
+def released_state(recipe_state):
+    return recipe_state("nh2st_state_dict.json")
 
 
 @pytest.fixture(scope="module")
-def inputs():
+def inputs(recipe_input):
     """The reference's inputs, and what undoes that its images were brought into 0..1."""
     patch = recipe_input("nh2st/patch", (3, 1, 3, 224, 224))[:, 0]
     neighbor_patch = recipe_input("nh2st/neighbor_patch", (3, 9, 3, 224, 224))
@@ -128,6 +104,60 @@ def test_every_parameter_learns(model, output, inputs):
     # The query map of a single-token attention: its softmax runs over one number, and only rounding is left.
     assert steepest.pop("fusion.blocks.0.to_q.weight") < 1e-5
     assert min(steepest.values()) > 1e-4
+
+
+def test_neighbours_and_expression_reach_the_prediction_through_the_losses_only(model, inputs, output):
+    changed = inputs[0] | {name: values.flip(0) for name, values in inputs[0].items() if name != "patch"}
+    with torch.no_grad():
+        again = model(**changed)
+    torch.testing.assert_close(again.prediction, output.prediction, rtol=0, atol=0)
+    assert not torch.allclose(again.patch_embedding, output.patch_embedding, atol=1e-2)
+
+
+def test_the_query_of_a_single_token_changes_nothing(model, inputs):
+    """Its softmax runs over one number: the fusion is the value of the other, whatever is asked."""
+    fusion, (a, b) = copy.deepcopy(model.fusion), torch.randn(2, 4, 512, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = fusion(a, b)
+        fusion.blocks[0].to_q.weight.normal_(std=9)
+        torch.testing.assert_close(fusion(a, b), before)
+
+
+def test_the_expression_encoder_is_one_linear_map(model, inputs):
+    first, second = model.expression_encoder
+    with torch.no_grad():
+        once = inputs[0]["expression"] @ (second.weight @ first.weight).T + second.weight @ first.bias + second.bias
+        torch.testing.assert_close(model.expression_encoder(inputs[0]["expression"]), once, rtol=1e-4, atol=1e-4)
+
+
+def test_in_the_paper_both_ask_the_other_as_it_was(released_state, inputs, output):
+    model = NH2ST(**SIZE, **inputs[1], variant="paper").eval()
+    model.load_released_state_dict(released_state)
+    batch = inputs[0]
+    with torch.no_grad():
+        patch = model.image_projection(model.encode_images(batch["patch"]))
+        own = model.expression_encoder(batch["expression"])
+        paper = model(**batch)
+        torch.testing.assert_close(paper.expression_embedding, model.fusion(own, patch), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(paper.patch_embedding, output.patch_embedding, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(paper.expression_embedding, output.expression_embedding, atol=1e-2)
+
+
+def test_random_hyperedges_do_not_see_the_images(inputs):
+    model = NH2ST(n_genes=2, encoder=5, width=8, hyperedges="random")
+    features, neighbours = torch.ones(9, 5), torch.arange(9).repeat(500, 1)
+    torch.manual_seed(0)
+    incidence = model.hyperedges(features, neighbours)
+    assert (incidence.sum(dim=1) == 4).all() and (torch.diagonal(incidence, dim1=1, dim2=2) == 1).all()
+    others = incidence.mean(dim=0)[~torch.eye(9, dtype=torch.bool)]
+    torch.testing.assert_close(others, torch.full((72,), 3 / 8), rtol=0, atol=0.1)  # each of 8 as often
+
+
+@pytest.mark.parametrize("wrong", [{"variant": "ours"}, {"hyperedges": "near"}])
+def test_unknown_kinds_are_refused(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ModelError, match=f"{name} must be one of .*, not {value!r}"):
+        NH2ST(n_genes=2, encoder=5, **wrong)
 
 
 def test_encoding_each_spot_once_gives_the_same(model, inputs, output):

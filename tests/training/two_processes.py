@@ -13,9 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from stlearn_lib.data.neighbourhoods import NeighbourhoodTable
 from stlearn_lib.data.spots import SpotTable
 from stlearn_lib.errors import TrainingError
 from stlearn_lib.losses import clip_loss, gather_embeddings
+from stlearn_lib.methods.nh2st import DualScaleTask, NH2STSettings
+from stlearn_lib.models import nh2st
 from stlearn_lib.training import Compute, Task, TrainingSettings, fit
 
 SETTINGS = {
@@ -73,10 +76,29 @@ def train(compute: Compute, folder: Path) -> dict[str, Any]:
     return results
 
 
+def neighbourhoods(seed: int) -> NeighbourhoodTable:
+    """32 spots on a line, each with its two neighbours."""
+    rng = np.random.default_rng(seed)
+    columns = {"image": [rng.normal(size=(32, 4)).astype(np.float32)], "expression": [rng.random((32, 3), np.float32)]}
+    line = np.arange(32)[:, None]
+    return NeighbourhoodTable(columns, [np.clip(line + np.array([0, -1, 1]), 0, 31)], [np.hstack([line, line])])
+
+
+def train_nh2st(compute: Compute) -> dict[str, Any]:
+    """Train NH2ST without dropout, of which each process draws its own."""
+    torch.manual_seed(0)
+    model = nh2st.NH2ST(n_genes=3, encoder=4, width=8, dropout=0.0)
+    training = TrainingSettings(epochs=4, batch_size=8, learning_rate=0.01, patience=4)
+    options = NH2STSettings(features=["colour_texture"], batches="adjacent", sharing=True, training=training)
+    task = DualScaleTask(model, options)
+    history = fit(task, neighbourhoods(0), training, validation=neighbourhoods(1), compute=compute)
+    return {"weights": task.state_dict(), "history": history.drop(columns="seconds").to_dict("list")}
+
+
 def main(folder: Path) -> None:
     """Train in two processes; this script is started once more for the second."""
     compute = Compute(accelerator="cpu", devices=2, strategy="ddp")
-    results = train(compute, folder)
+    results = {**train(compute, folder), "NH2ST": train_nh2st(compute)}
     try:
         fit(Contrast(), spots(0, 26), dataclasses.replace(SETTINGS["in parts"], batch_size=10), compute=compute)
     except TrainingError as error:

@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from stlearn_lib import widgets
 from stlearn_lib.data.expression import Target, expression
 from stlearn_lib.data.sections import section_name
 from stlearn_lib.errors import GeneError, NotFittedError, RetrievalError, SectionError
 from stlearn_lib.methods.mclstexp import MclSTExp
 from stlearn_lib.training import TrainingSettings
-from stlearn_lib.widgets import retrieval_viewer
+from stlearn_lib.widgets import frames, retrieval_viewer
 
 SETTINGS = {
     "features": ["colour_texture"],
@@ -37,7 +36,7 @@ def method(cohort):
 def figures(monkeypatch):
     """Keep the figures, which the widget closes."""
     kept = []
-    monkeypatch.setattr(widgets, "_jpeg", lambda figure: kept.append(figure) or b"jpeg")
+    monkeypatch.setattr(frames, "_jpeg", lambda figure: kept.append(figure) or b"jpeg")
     return kept
 
 
