@@ -12,12 +12,17 @@ from anndata import AnnData
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
-from matplotlib.patches import Circle, Patch, Rectangle
+from matplotlib.patches import Circle, FancyArrowPatch, Patch, Rectangle
+from matplotlib.patheffects import withStroke
+from numpy.typing import ArrayLike
 
+from stlearn_lib.data.patches import cut_patches
 from stlearn_lib.data.sections import image_size, metadata_of, read_image, section_name, um_per_px_of
+from stlearn_lib.errors import SectionError
 
 IMAGE_PX = 1000
 CLASS_PALETTE = "colorblind"
+_NODE_PT = 11  # radius of a numbered disc
 
 
 def plot_tissue(section: AnnData, ax: Axes | None = None) -> Axes:
@@ -33,10 +38,7 @@ def plot_tissue(section: AnnData, ax: Axes | None = None) -> Axes:
     Raises:
         ImageError: If there is no image or it cannot be read.
     """
-    ax = ax or plt.gca()
-    width, height = image_size(section)
-    ax.imshow(read_image(section, IMAGE_PX), extent=(0, width, height, 0))
-    ax.set(title=section_name(section), xticks=[], yticks=[])
+    ax = _image(section, ax)
     _frame_spots(section, ax)
     _scale_bar(section, ax)
     return ax
@@ -124,6 +126,83 @@ def plot_windows(section: AnnData, window_px: int, spots: Sequence[int], ax: Axe
     return ax
 
 
+def plot_neighbourhood(section: AnnData, spots: Sequence[int] | np.ndarray, ax: Axes | None = None) -> Axes:
+    """Draw a neighbourhood from near: each spot's patch where it was cut from, and its number among the nodes.
+
+    A number stands in a disc of its node's colour. A spot that fills several places of a neighbourhood, at the border
+    of the tissue, has the number of the first.
+
+    Args:
+        section: The section, with an image.
+        spots: Spot numbers of the neighbourhood, (K,), the own spot first: it becomes node 0.
+        ax: Where to draw.
+
+    Returns:
+        The axes.
+    """
+    ax, nodes = _image(section, ax), _nodes(spots)
+    centres, patches = section.obsm["spatial"][list(nodes)], cut_patches(section)
+    half = patches.shape[1] / 2
+    ax.images[0].set_alpha(0.5)  # what lies between the patches is not seen by any model
+    for spot, (x, y) in zip(nodes, centres, strict=True):
+        ax.imshow(patches[spot], extent=(x - half, x + half, y + half, y - half), zorder=1)
+        ax.add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, linewidth=0.6, zorder=2))
+        colour = _node_colour(nodes[spot])
+        disc = {"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": colour, "linewidth": 2.5}
+        ax.text(x, y, str(nodes[spot]), ha="center", va="center", fontsize=9, bbox=disc, zorder=4)
+    (left, top), (right, bottom) = centres.min(axis=0) - 1.3 * half, centres.max(axis=0) + 1.3 * half
+    ax.set(xlim=(left, right), ylim=(bottom, top))
+    _scale_bar(section, ax, length_um=200)
+    return ax
+
+
+def plot_hyperedges(
+    section: AnnData,
+    spots: Sequence[int] | np.ndarray,
+    incidence: ArrayLike,
+    ax: Axes | None = None,
+    *,
+    edges: Sequence[int] | None = None,
+) -> Axes:
+    """Draw hyperedges over a neighbourhood, each as a star: arrows from its own node to the others that it joins.
+
+    A star has the colour of its node. Stars and not hulls, since the hull of a hyperedge covers nodes that are not in
+    it; and arrows that bend, since a straight one to the node after next would cross the node between.
+
+    Args:
+        section: The section, with an image.
+        spots: Spot numbers of the neighbourhood, (K,), the own spot first, as of `plot_neighbourhood`.
+        incidence: Its hyperedges H, (K, K): rows are nodes, columns hyperedges; column e belongs to node e.
+        ax: Where to draw.
+        edges: The hyperedges to draw; all if None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        SectionError: If the incidence does not fit the neighbourhood.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> from stlearn_lib.data.synthetic import simulate_section
+        >>> incidence = [[1, 0, 0], [1, 1, 0], [1, 0, 1]]  # node 0 joins all three, the others only themselves
+        >>> ax = plot_hyperedges(simulate_section("S1", Path(mkdtemp())), [5, 6, 7], incidence)
+        >>> len([patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)])
+        2
+    """
+    ax = plot_neighbourhood(section, spots, ax)
+    joined, spots = np.asarray(incidence) != 0, np.asarray(spots)
+    centres = section.obsm["spatial"][spots]
+    if joined.shape != (len(centres), len(centres)):
+        raise SectionError(f"an incidence {joined.shape} does not fit a neighbourhood of {len(centres)} spots.")
+    for edge in range(len(centres)) if edges is None else edges:
+        for node in np.flatnonzero(joined[:, edge]):
+            if spots[node] != spots[edge]:
+                ax.add_patch(_arrow(centres[edge], centres[node], _node_colour(edge)))
+    return ax
+
+
 def plot_patches(patches: np.ndarray, titles: Sequence[str] | None = None, columns: int = 6) -> list[Axes]:
     """Draw patches side by side.
 
@@ -180,6 +259,44 @@ def plot_scores(
     return ax
 
 
+def _nodes(spots: Sequence[int] | np.ndarray) -> dict[int, int]:
+    """The number of each spot among the nodes of a neighbourhood."""
+    numbers: dict[int, int] = {}
+    for node, spot in enumerate(spots):
+        numbers.setdefault(int(spot), node)
+    return numbers
+
+
+def _node_colour(node: int) -> tuple[float, float, float]:
+    palette = sns.color_palette(CLASS_PALETTE)
+    colour: tuple[float, float, float] = palette[node % len(palette)]
+    return colour
+
+
+def _arrow(start: np.ndarray, end: np.ndarray, colour: tuple[float, float, float]) -> FancyArrowPatch:
+    """A bent arrow between the discs of two nodes, with a white rim that keeps it legible on tissue."""
+    return FancyArrowPatch(
+        tuple(start),
+        tuple(end),
+        connectionstyle="arc3,rad=0.22",
+        arrowstyle="-|>,head_length=5,head_width=3",
+        shrinkA=_NODE_PT,
+        shrinkB=_NODE_PT,
+        color=colour,
+        linewidth=2,
+        path_effects=[withStroke(linewidth=4, foreground="white")],
+        zorder=3,
+    )
+
+
+def _image(section: AnnData, ax: Axes | None) -> Axes:
+    ax = ax or plt.gca()
+    width, height = image_size(section)
+    ax.imshow(read_image(section, IMAGE_PX), extent=(0, width, height, 0))
+    ax.set(title=section_name(section), xticks=[], yticks=[])
+    return ax
+
+
 def _bare(section: AnnData, ax: Axes | None) -> Axes:
     ax = ax or plt.gca()
     ax.set(title=section_name(section), xticks=[], yticks=[], aspect="equal")
@@ -194,12 +311,13 @@ def _frame_spots(section: AnnData, ax: Axes) -> None:
     ax.set(xlim=(left - margin, right + margin), ylim=(bottom + margin, top - margin))
 
 
-def _scale_bar(section: AnnData, ax: Axes) -> None:
-    length = 1000 / um_per_px_of(section)
+def _scale_bar(section: AnnData, ax: Axes, length_um: float = 1000) -> None:
+    """Draw a bar near the lower left corner of what the axes show."""
+    length, name = length_um / um_per_px_of(section), "1 mm" if length_um == 1000 else f"{length_um:g} µm"
     left, bottom = ax.get_xlim()[0], ax.get_ylim()[0]
     x, y = left + 0.3 * length, bottom - 0.15 * length
     ax.plot([x, x + length], [y, y], color="black", linewidth=3, solid_capstyle="butt")
-    ax.text(x + length / 2, y - 0.08 * length, "1 mm", ha="center", va="bottom", fontsize=8)
+    ax.text(x + length / 2, y - 0.08 * length, name, ha="center", va="bottom", fontsize=8)
     if metadata_of(section)["simulated"]:
         ax.text(0.99, 0.99, "simulated", transform=ax.transAxes, ha="right", va="top", fontsize=8)
 

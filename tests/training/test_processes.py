@@ -46,7 +46,9 @@ def test_weights_and_history_are_those_of_one_process(one, both, name):
     assert first["history"] == second["history"]
     torch.testing.assert_close(first["weights"], second["weights"], rtol=0, atol=0)
     torch.testing.assert_close(first["weights"], one[name]["weights"], rtol=0, atol=1e-6)
-    pd.testing.assert_frame_equal(*(pd.DataFrame(found["history"]) for found in (first, one[name])), rtol=1e-5)
+    pd.testing.assert_frame_equal(
+        *(pd.DataFrame(found["history"]) for found in (first, one[name])), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("name", "share"), [("clipped", 4), ("in parts", 2)])
