@@ -9,38 +9,22 @@ from torch.nn import functional as F
 
 from stlearn_lib.data.expression import Target, expression
 from stlearn_lib.data.patches import cut_patches
-from stlearn_lib.data.sections import metadata_of, without_counts
-from stlearn_lib.data.splits import Fold
 from stlearn_lib.errors import (
-    GeneError,
-    ImageError,
     ModelError,
     NotFittedError,
-    SectionError,
     StlearnError,
     TrainingError,
 )
-from stlearn_lib.evaluation import Protocol, cross_validate
 from stlearn_lib.methods import mclstexp as methods_mclstexp
 from stlearn_lib.methods.mclstexp import MclSTExp
-from stlearn_lib.methods.registry import create_method, load_method
+from stlearn_lib.methods.registry import create_method
 from stlearn_lib.retrieval import retrieve
-from stlearn_lib.training import Compute, TrainingSettings
+from stlearn_lib.training import TrainingSettings
 
-N = 24  # spots kept of each section: an encoder is trained here
+N = 24  # spots of each of the sections
 SHORT = TrainingSettings(epochs=2, batch_size=16, learning_rate=1e-3)
 FROZEN = {"features": ["colour_texture"], "training": SHORT, "k": 10}
 TRAINED = {"encoder": "mobilenetv3_small_050", "encoder_weights": None, "training": SHORT, "k": 10}
-
-
-@pytest.fixture(scope="module")
-def sections(cohort):
-    return [section[:N].copy() for section in cohort]
-
-
-@pytest.fixture(scope="module")
-def target(cohort):
-    return Target(tuple(cohort[0].var_names[:32]))
 
 
 @pytest.fixture(scope="module")
@@ -51,51 +35,6 @@ def frozen(sections, target):
 @pytest.fixture(scope="module")
 def trained(sections, target):
     return MclSTExp(target=target, **TRAINED).fit(sections[:2])
-
-
-@pytest.fixture(params=["frozen", "trained"])
-def method(request):
-    return request.getfixturevalue(request.param)
-
-
-# ----------------------------------------------------------------------------------------------------- the contract
-
-
-def test_prediction_keeps_the_contract_and_sees_no_counts(method, sections, target):
-    prediction = method.predict(sections[2])
-    assert prediction.obs_names.equals(sections[2].obs_names) and tuple(prediction.var_names) == target.genes
-    assert np.isfinite(prediction.X).all()
-    np.testing.assert_array_equal(method.predict(without_counts(sections[2])).X, prediction.X)
-    assert prediction.uns["prediction"]["trained_on"] == ["S1", "S2"]
-
-
-def test_a_saved_method_predicts_the_same(method, sections, tmp_path):
-    method.save(tmp_path)
-    expected = method.predict(sections[2]).X
-    for loaded in (MclSTExp.load(tmp_path), load_method(tmp_path)):
-        np.testing.assert_array_equal(loaded.predict(sections[2]).X, expected)
-        assert loaded.settings() == method.settings() and loaded.weights_id == method.weights_id
-        assert loaded.history.equals(method.history)
-
-
-def test_random_weights_are_recorded(trained, frozen):
-    assert trained.weights_id == "random(seed=0)"
-    assert frozen.weights_id == "none", "colour statistics have no weights"
-
-
-def test_fitting_twice_gives_the_same_and_leaves_the_global_seed(sections, target):
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    first, second = (MclSTExp(target=target, **FROZEN).fit(sections[:2]) for _ in range(2))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert all(np.array_equal(first.state[name], second.state[name]) for name in first.state)
-
-
-def test_it_cross_validates(sections, target):
-    protocol = Protocol("test", (Fold("T", train=("S1",), validation=("S2",), test=("T1", "T2")),), target)
-    settings = FROZEN | {"training": TrainingSettings(epochs=4, batch_size=8, learning_rate=1e-3, patience=1)}
-    table = cross_validate(MclSTExp(**settings), sections, protocol, progress=False)
-    assert list(table["test"]) == ["T1", "T2", "pooled"] and (table["seed"] == 0).all()
 
 
 def test_the_image_tower_learns_what_the_simulated_image_shows(cohort):
@@ -324,51 +263,11 @@ def test_too_few_spots_to_borrow_from(sections, target):
         MclSTExp(target=target, **(FROZEN | {"k": 200})).fit(sections[:2])
 
 
-def test_a_section_without_an_image_is_named(sections, target):
-    bare = sections[1].copy()
-    del metadata_of(bare)["image_path"]
-    with pytest.raises(ImageError, match="section S2 has no image"):
-        MclSTExp(target=target, **TRAINED).fit([sections[0], bare])
-
-
-def test_a_section_that_lacks_genes_is_named(sections, target):
-    fewer = sections[1][:, 5:].copy()
-    with pytest.raises(GeneError, match="section S2 lacks 5 of 32 genes"):
-        MclSTExp(target=target, **FROZEN).fit([sections[0], fewer])
-
-
-def test_counts_that_are_no_numbers_are_named(sections, target):
-    broken = sections[1].copy()
-    dense = broken.X.toarray()
-    dense[3, 7] = np.nan
-    broken.X = dense
-    spot, gene = broken.obs_names[3], broken.var_names[7]
-    with pytest.raises(SectionError, match=f"section S2: .*{gene} in spot {spot} is nan"):
-        MclSTExp(target=target, **FROZEN).fit([sections[0], broken])
-
-
-def test_a_batch_of_one_is_refused_and_a_single_test_spot_is_not(frozen, sections):
-    with pytest.raises(TrainingError, match="batch_size must be at least 2"):
-        TrainingSettings(epochs=1, batch_size=1, learning_rate=1e-3)
-    whole = frozen.predict(sections[2]).X
-    np.testing.assert_allclose(frozen.predict(sections[2][:1].copy()).X[0], whole[0], rtol=1e-4, atol=1e-5)
-
-
 def test_unknown_choices_are_refused(target):
     with pytest.raises(StlearnError, match="keys must be one of batches, section, spot, not 'alone'"):
         MclSTExp(keys="alone")
-    with pytest.raises(TypeError, match="temprature"):
-        MclSTExp(temprature=1.0)
     with pytest.raises(NotFittedError):
         MclSTExp(target=target).neighbours(None)
-    with pytest.raises(StlearnError, match="trains no network: leave out compute"):
-        create_method("mean", compute=Compute())
-
-
-def test_patience_needs_validation(sections, target):
-    settings = FROZEN | {"training": TrainingSettings(epochs=2, batch_size=8, learning_rate=1e-3, patience=1)}
-    with pytest.raises(TrainingError, match="patience needs validation spots"):
-        MclSTExp(target=target, **settings).fit(sections[:2])
 
 
 def test_retrieval_is_the_librarys(frozen, sections):
