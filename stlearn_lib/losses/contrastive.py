@@ -99,6 +99,33 @@ def weighted_info_nce(
     return (loss + F.cross_entropy(logits.T, own)) / 2 if symmetric else loss
 
 
+def info_nce(query: Tensor, key: Tensor, *, temperature: float = 0.1) -> Tensor:
+    r"""Contrastive loss: each query has to find its own key among those of the batch.
+
+    $$L = -\frac{1}{B} \sum_i \log \frac{e^{s_{ii}}}{\sum_j e^{s_{ij}}}, \qquad
+    s_{ij} = \frac{q_i \cdot k_j}{\tau \, \lVert q_i \rVert \lVert k_j \rVert}$$
+
+    Args:
+        query: Embeddings that look, (B, D).
+        key: Embeddings of the same B spots, (B, D).
+        temperature: $\tau$, positive.
+
+    Returns:
+        The loss, a scalar.
+
+    Raises:
+        LossError: If the shapes differ or are no (B, D), or the temperature is not positive.
+
+    Example:
+        >>> round(info_nce(torch.ones(4, 3), torch.ones(4, 3)).item(), 4)  # guessing: ln 4
+        1.3863
+
+    Reference:
+        van den Oord et al., arXiv 1807.03748; RankByGene, arXiv 2411.15076, code winston52/RankByGene @ 96a1549.
+    """
+    return weighted_info_nce(query, key, temperature=temperature, negative_weight=1.0)
+
+
 def _check_pair(a: Tensor, b: Tensor, temperature: float) -> None:
     if a.ndim != 2 or a.shape != b.shape or not len(a):
         raise LossError(f"two embeddings of one shape (B, D) are needed, not {tuple(a.shape)} and {tuple(b.shape)}.")

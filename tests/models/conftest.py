@@ -39,10 +39,12 @@ def recipe_input():
 
 @pytest.fixture(scope="session")
 def recipe_state(reference_folder):
-    """Return the function that makes the state dict whose names and shapes a file holds."""
+    """Return the function that makes the state dict, or that of each module, whose names and shapes a file holds."""
+
+    def filled(shapes):
+        return {k: filled(v) if isinstance(v, dict) else recipe_tensor(k, v) for k, v in shapes.items()}
 
     def make(file):
-        shapes = json.loads((reference_folder / file).read_text())
-        return {key: recipe_tensor(key, shape) for key, shape in shapes.items()}
+        return filled(json.loads((reference_folder / file).read_text()))
 
     return make
