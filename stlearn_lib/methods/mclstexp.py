@@ -163,7 +163,7 @@ class MclSTExp(TrainedMethod):
         model = self._new_model(spots)
         self.learnt["key_sections"] = [[section_name(section), section.n_obs] for section in sections]
         if self.options.checkpoint is None:
-            self._train(ContrastTask(model, self.options), spots, held_out)
+            self.learnt["history"] = self._train(ContrastTask(model, self.options), spots, held_out)
         else:
             _load_checkpoint(model, self.options.checkpoint)
             self.learnt["weights"] = f"file:{Path(self.options.checkpoint).name}"
@@ -258,7 +258,7 @@ class MclSTExp(TrainedMethod):
         """Embed a section's patches, (N, D)."""
         model, generator = self._fitted_model(), torch.Generator().manual_seed(self.seed)
         augment = _augmentation(self.options, generator) if self.options.augment_test else nn.Identity()
-        return self._see(section, lambda images: model.embed_images(augment(images))[1])
+        return self._see(self._images(section, self.state), lambda images: model.embed_images(augment(images))[1])
 
 
 class ContrastTask(Task):

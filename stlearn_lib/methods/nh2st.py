@@ -130,7 +130,7 @@ class NH2ST(TrainedMethod):
         spots = self._spots(sections, state, smooth=self.options.smooth_training)
         held_out = self._spots(validation, state, smooth=False) if validation else None
         model = self._new_model(spots)
-        self._train(DualScaleTask(model, self.options), spots, held_out)
+        self.learnt["history"] = self._train(DualScaleTask(model, self.options), spots, held_out)
         return state | model_state(model)
 
     def _spots(self, sections: Sequence[AnnData], state: Mapping[str, np.ndarray], smooth: bool) -> SpotTable:
@@ -162,7 +162,7 @@ class NH2ST(TrainedMethod):
         )
 
     def _predict(self, section: AnnData) -> np.ndarray:
-        return self._see(section, self._fitted_model().predict)
+        return self._see(self._images(section, self.state), self._fitted_model().predict)
 
 
 class DualScaleTask(Task):

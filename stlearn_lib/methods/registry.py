@@ -11,6 +11,7 @@ from stlearn_lib.methods.baselines import NearestSpots, Ridge, TotalCountOracle,
 from stlearn_lib.methods.mclstexp import MclSTExp
 from stlearn_lib.methods.nh2st import NH2ST
 from stlearn_lib.methods.presets import PRESETS
+from stlearn_lib.methods.rankbygene import RankByGene
 
 DEEP = "deep:mobilenetv2_100"
 
@@ -27,7 +28,7 @@ METHODS: dict[str, Callable[..., Method]] = {
 """Each call makes a new, unfitted method."""
 
 _KINDS: dict[str, type[Method]] = {
-    kind.__name__: kind for kind in (TrainingMean, TotalCountOracle, Ridge, NearestSpots, MclSTExp, NH2ST)
+    kind.__name__: kind for kind in (TrainingMean, TotalCountOracle, Ridge, NearestSpots, MclSTExp, NH2ST, RankByGene)
 }
 
 

@@ -165,26 +165,29 @@ class TrainedMethod(Method):
             self._model = restore_model(self._build(encoder), self.state)
         return self._model.eval()
 
-    def _train(self, task: Task, spots: SpotTable, validation: SpotTable | None) -> None:
+    def _train(
+        self, task: Task, spots: SpotTable, validation: SpotTable | None, settings: TrainingSettings | None = None
+    ) -> list[dict[Any, Any]]:
+        """Train, in a folder of the spots' own, and return the history; as the options say unless `settings` do."""
         folder = None if self.folder is None else Path(self.folder) / spots.fingerprint()
         history = fit(
             task,
             spots,
-            self.options.training,
+            settings or self.options.training,
             validation=validation,
             compute=self.compute,
             folder=folder,
             progress=self.progress,
         )
-        self.learnt["history"] = history.to_dict("records")
+        return history.to_dict("records")
 
     @torch.inference_mode()
-    def _see(self, section: AnnData, look: Callable[[Tensor], Tensor]) -> np.ndarray:
-        """Apply a model's `look` at images (B, 3, H, W), or at features, to all spots of a section, (N, ...)."""
+    def _see(self, images: np.ndarray, look: Callable[[Tensor], Tensor]) -> np.ndarray:
+        """Apply a model's `look` at images (B, 3, H, W), or at features, to what `_images` returned, (N, ...)."""
         device = next(self._fitted_model().parameters()).device
-        images = SpotTable({"image": [self._images(section, self.state)]})
-        batches = np.split(np.arange(len(images)), np.arange(_READ_AT_ONCE, len(images), _READ_AT_ONCE))
-        seen = [look(channels_first(images.rows(rows)["image"].to(device))).cpu().numpy() for rows in batches]
+        spots = SpotTable({"image": [images]})
+        batches = np.split(np.arange(len(spots)), np.arange(_READ_AT_ONCE, len(spots), _READ_AT_ONCE))
+        seen = [look(channels_first(spots.rows(rows)["image"].to(device))).cpu().numpy() for rows in batches]
         return np.concatenate(seen)
 
 

@@ -39,6 +39,13 @@ class Task(nn.Module, ABC):
         Augmentation belongs here too, where the batch is on its device already; only if ``self.training``.
         """
 
+    def learning_rates(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Return groups of parameters, and by what the learning rate of each is multiplied; all alike by default."""
+        return [([parameter for parameter in self.parameters() if parameter.requires_grad], 1.0)]
+
+    def after_step(self, epoch: int, step: int, n_steps: int) -> None:
+        """Do what follows a step of the optimiser; `epoch` and `step`, of `n_steps` an epoch, are counted from 0."""
+
     def judge(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return what is written of a validation, and ``"loss"`` that an epoch is judged by.
 
@@ -126,7 +133,7 @@ def _fit(
     with closing(run), bar:
         while not run.finished:
             start, epoch = time.perf_counter(), len(run.history)
-            terms = _train_epoch(fabric, model, optimizer, train_loader, settings, epoch, bar.update)
+            terms = _train_epoch(fabric, model, task, optimizer, train_loader, settings, epoch, bar.update)
             row = {"epoch": epoch + 1, "learning_rate": optimizer.param_groups[0]["lr"], **terms}
             if validation_loader is not None:
                 row |= _validate(fabric, model, task, validation_loader)
@@ -140,13 +147,14 @@ def _fit(
 
 def _optimizer(task: Task, settings: TrainingSettings) -> torch.optim.Optimizer:
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
-    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    return kind(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    groups = [{"params": parameters, "factor": factor} for parameters, factor in task.learning_rates()]
+    return kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
 
 def _train_epoch(
     fabric: Fabric,
     model: _FabricModule,
+    task: Task,
     optimizer: _FabricOptimizer,
     loader: "_Loader",
     settings: TrainingSettings,
@@ -159,7 +167,8 @@ def _train_epoch(
     for step, parts in enumerate(loader.batches(epoch)):
         torch.manual_seed(_seed(settings.seed, epoch, step, fabric.global_rank))
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * settings.learning_rate_factor(epoch + step / len(loader))
+            factor = group["factor"] * settings.learning_rate_factor(epoch + step / len(loader))
+            group["lr"] = settings.learning_rate * factor
         for i, part in enumerate(parts):
             with fabric.no_backward_sync(model, enabled=i < len(parts) - 1):
                 losses = model(part)
@@ -170,6 +179,7 @@ def _train_epoch(
             fabric.clip_gradients(model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
         optimizer.step()
         optimizer.zero_grad()
+        task.after_step(epoch, step, len(loader))
         step_done()
     return {f"train_{name}": float(value) for name, value in terms.compute().items()}
 
