@@ -101,8 +101,9 @@ class RankByGene(TrainedMethod):
     $\mathrm{NCE}$ `losses.info_nce` and $L_{rank}$ `losses.ranking_consistency`. Afterwards a network of three layers
     learns to predict expression from the teacher's features of the untouched patches.
 
-    The losses compare the spots of a batch, or of a part of it: with ``accumulate=4`` in the training settings a batch
-    of 32 is compared in parts of 8, as in the released code.
+    The losses compare the spots of a batch. The released code divides its batches into parts of 8 and compares within
+    these: for that, ``accumulate=4`` for a batch of 32 in the training settings. With ``compare="batch"`` beside it the
+    whole batch is compared, in the memory of a part; then each part draws a permutation of its own.
 
     A validation's loss is the same on validation sections. The released code "validates" on its training data.
 

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from stlearn_lib.data.spots import SpotTable
 from stlearn_lib.errors import TrainingError
+from stlearn_lib.losses.gather import PartByPart
 from stlearn_lib.training.run import Run
 from stlearn_lib.training.settings import Compute, TrainingSettings
 
@@ -136,7 +138,7 @@ def _fit(
             terms = _train_epoch(fabric, model, task, optimizer, train_loader, settings, epoch, bar.update)
             row = {"epoch": epoch + 1, "learning_rate": optimizer.param_groups[0]["lr"], **terms}
             if validation_loader is not None:
-                row |= _validate(fabric, model, task, validation_loader)
+                row |= _validate(fabric, model, task, validation_loader, settings)
             row["seconds"] = time.perf_counter() - start
             run.end_epoch(row)
             bar.set_postfix({name: f"{value:.3f}" for name, value in row.items() if name.endswith("loss")})
@@ -165,13 +167,13 @@ def _train_epoch(
     model.train()
     terms = _Means(fabric)
     for step, parts in enumerate(loader.batches(epoch)):
-        torch.manual_seed(_seed(settings.seed, epoch, step, fabric.global_rank))
         for group in optimizer.param_groups:
             factor = group["factor"] * settings.learning_rate_factor(epoch + step / len(loader))
             group["lr"] = settings.learning_rate * factor
-        for i, part in enumerate(parts):
+        seeds = [_seed(settings.seed, epoch, step, fabric.global_rank * len(parts) + i) for i in range(len(parts))]
+        for i, look in enumerate(_looks(model, parts, settings, seeds)):
             with fabric.no_backward_sync(model, enabled=i < len(parts) - 1):
-                losses = model(part)
+                losses = look()
                 fabric.backward(losses["loss"] / len(parts))
             terms.add(losses)
         if settings.clip_norm is not None:
@@ -185,13 +187,39 @@ def _train_epoch(
 
 
 @torch.no_grad()
-def _validate(fabric: Fabric, model: _FabricModule, task: Task, loader: "_Loader") -> dict[str, float]:
+def _validate(
+    fabric: Fabric, model: _FabricModule, task: Task, loader: "_Loader", settings: TrainingSettings
+) -> dict[str, float]:
     model.eval()
     terms = _Means(fabric)
     for parts in loader.batches(epoch=None):
-        for part in parts:
-            terms.add(model(part))
+        seeds = [_seed(settings.seed, fabric.global_rank * len(parts) + i) for i in range(len(parts))]
+        for look in _looks(model, parts, settings, seeds):
+            terms.add(look())
     return {f"validation_{name}": float(value) for name, value in task.judge(terms.compute()).items()}
+
+
+def _looks(
+    model: _FabricModule, parts: list[Batch], settings: TrainingSettings, seeds: list[int]
+) -> list[Callable[[], dict[str, Tensor]]]:
+    """Return what looks at each part of a batch: alone, or with the embeddings of all parts before its eyes."""
+
+    def look(i: int) -> dict[str, Tensor]:
+        torch.manual_seed(seeds[i])
+        losses: dict[str, Tensor] = model(parts[i])
+        return losses
+
+    def look_among_others(i: int) -> dict[str, Tensor]:
+        with batch.among_others(i):
+            return look(i)
+
+    if settings.compare == "parts" or len(parts) == 1:
+        return [partial(look, i) for i in range(len(parts))]
+    batch = PartByPart(len(parts))
+    for i in range(len(parts)):
+        with batch.kept(i):
+            look(i)
+    return [partial(look_among_others, i) for i in range(len(parts))]
 
 
 def _seed(*parts: int) -> int:

@@ -12,6 +12,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from stlearn_lib.errors import TrainingError
 
 OPTIMIZERS = ("adam", "adamw")
+COMPARE = ("parts", "batch")
 SCHEDULES = ("constant", "cosine", "step")
 
 
@@ -34,8 +35,9 @@ class TrainingSettings:
         warmup_epochs: Epochs in which the learning rate rises from 0 in a straight line, before any schedule.
         decay: Of ``"step"``.
         decay_epochs: Of ``"step"``.
-        accumulate: Parts that a batch is divided into, one after the other, to fit into memory. A contrastive loss
-            compares the spots of a part only.
+        accumulate: Parts that a batch is divided into, one after the other, to fit into memory.
+        compare: Whether contrastive losses compare the spots of each of the ``"parts"``, or those of the whole
+            ``"batch"``, for which every part is embedded twice, see `losses.gather.PartByPart`.
         clip_norm: Gradients are scaled down to this norm if theirs is larger; never if None.
         patience: Stop after so many epochs without a lower validation loss, and keep the best epoch; if None, train
             to the end. Needs validation spots.
@@ -60,6 +62,7 @@ class TrainingSettings:
     decay: float = 0.9
     decay_epochs: int = 50
     accumulate: int = 1
+    compare: Literal["parts", "batch"] = "parts"
     clip_norm: float | None = None
     patience: int | None = None
     seed: int = 0
@@ -79,6 +82,7 @@ class TrainingSettings:
             "decay": (0 < self.decay <= 1, "above 0 and at most 1"),
             "decay_epochs": (self.decay_epochs >= 1, "at least 1"),
             "accumulate": (self.accumulate >= 1, "at least 1"),
+            "compare": (self.compare in COMPARE, f"one of {', '.join(COMPARE)}"),
             "clip_norm": (self.clip_norm is None or self.clip_norm > 0, "positive or None"),
             "patience": (self.patience is None or self.patience >= 1, "at least 1 or None"),
             "seed": (self.seed >= 0, "0 or more"),

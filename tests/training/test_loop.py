@@ -17,7 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from stlearn_lib.data.spots import SpotTable
 from stlearn_lib.errors import TrainingError
-from stlearn_lib.losses import clip_loss
+from stlearn_lib.losses import clip_loss, gather_embeddings
 from stlearn_lib.training import Compute, Task, TrainingSettings, fit
 
 CPU = Compute(accelerator="cpu")
@@ -43,7 +43,7 @@ class Contrast(Task):
         self.a, self.b = nn.Linear(4, 3), nn.Linear(2, 3)
 
     def forward(self, batch):
-        return {"loss": clip_loss(self.a(batch["x"]), self.b(batch["y"]))}
+        return {"loss": clip_loss(gather_embeddings(self.a(batch["x"])), gather_embeddings(self.b(batch["y"])))}
 
 
 class Scripted(Task):
@@ -171,6 +171,18 @@ def test_a_contrastive_loss_compares_the_spots_of_a_part_only():
         assert history["train_loss"].item() == pytest.approx(math.log(compared))
     whole, divided = five_steps(Contrast()), five_steps(Contrast(), accumulate=4)
     assert (whole.a.weight - divided.a.weight).abs().max() > 1e-3
+
+
+def test_a_contrastive_loss_may_compare_the_spots_of_the_whole_batch():
+    """Part by part, with the weights of a batch that was never divided."""
+    validation = spots(seed=1, n=16)
+    whole, divided = Contrast(), Contrast()
+    histories = [
+        fit(task, spots(n=48), settings(epochs=2, batch_size=16, **parts), validation=validation, compute=CPU)
+        for task, parts in ((whole, {}), (divided, {"accumulate": 4, "compare": "batch"}))
+    ]
+    assert_same_weights(whole, divided, rtol=0, atol=1e-5)
+    pd.testing.assert_frame_equal(*(history.drop(columns="seconds") for history in histories), rtol=1e-4)
 
 
 def test_frozen_weights_stay():

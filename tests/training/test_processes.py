@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from runpy import run_path
 
@@ -40,7 +41,7 @@ def both(folder):
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("name", ["clipped", "in parts", "again: clipped", "NH2ST"])
+@pytest.mark.parametrize("name", ["clipped", "in parts", "in parts, together", "again: clipped", "NH2ST"])
 def test_weights_and_history_are_those_of_one_process(one, both, name):
     first, second = (result[name] for result in both)
     assert first["history"] == second["history"]
@@ -49,6 +50,14 @@ def test_weights_and_history_are_those_of_one_process(one, both, name):
     pd.testing.assert_frame_equal(
         *(pd.DataFrame(found["history"]) for found in (first, one[name])), rtol=1e-5, atol=1e-5
     )
+
+
+def test_parts_that_are_compared_together_take_the_steps_of_an_undivided_batch(both):
+    script = run_path(str(SCRIPT))
+    settings = replace(script["SETTINGS"]["in parts, together"], accumulate=1)
+    task = script["Contrast"]()
+    script["fit"](task, script["spots"](0, 26), settings, validation=script["spots"](1, 18), compute=Compute("cpu"))
+    torch.testing.assert_close(both[0]["in parts, together"]["weights"], task.state_dict(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "share"), [("clipped", 4), ("in parts", 2)])

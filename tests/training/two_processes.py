@@ -26,6 +26,9 @@ SETTINGS = {
         epochs=3, batch_size=8, learning_rate=0.02, weight_decay=0.1, schedule="cosine", clip_norm=0.5
     ),
     "in parts": TrainingSettings(epochs=2, batch_size=8, learning_rate=0.02, optimizer="adamw", accumulate=2),
+    "in parts, together": TrainingSettings(
+        epochs=2, batch_size=8, learning_rate=0.02, optimizer="adamw", accumulate=2, compare="batch"
+    ),
 }
 
 
