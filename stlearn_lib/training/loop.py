@@ -170,7 +170,7 @@ def _train_epoch(
         for group in optimizer.param_groups:
             factor = group["factor"] * settings.learning_rate_factor(epoch + step / len(loader))
             group["lr"] = settings.learning_rate * factor
-        seeds = [_seed(settings.seed, epoch, step, fabric.global_rank * len(parts) + i) for i in range(len(parts))]
+        seeds = _seeds(fabric, settings, epoch, step, len(parts))
         for i, look in enumerate(_looks(model, parts, settings, seeds)):
             with fabric.no_backward_sync(model, enabled=i < len(parts) - 1):
                 losses = look()
@@ -193,7 +193,7 @@ def _validate(
     model.eval()
     terms = _Means(fabric)
     for parts in loader.batches(epoch=None):
-        seeds = [_seed(settings.seed, fabric.global_rank * len(parts) + i) for i in range(len(parts))]
+        seeds = _seeds(fabric, settings, settings.epochs, 0, len(parts))  # of an epoch that training does not have
         for look in _looks(model, parts, settings, seeds):
             terms.add(look())
     return {f"validation_{name}": float(value) for name, value in task.judge(terms.compute()).items()}
@@ -222,9 +222,13 @@ def _looks(
     return [partial(look_among_others, i) for i in range(len(parts))]
 
 
-def _seed(*parts: int) -> int:
-    """Mix numbers into one seed, so that neighbouring steps have unrelated ones."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+def _seeds(fabric: Fabric, settings: TrainingSettings, epoch: int, step: int, n_parts: int) -> list[int]:
+    """Mix a seed for each part of this process, so that neighbouring steps, processes and parts have unrelated ones."""
+    first = fabric.global_rank * n_parts
+    return [
+        int(np.random.SeedSequence([settings.seed, epoch, step, first + i]).generate_state(1)[0])
+        for i in range(n_parts)
+    ]
 
 
 class _Means:
