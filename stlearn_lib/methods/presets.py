@@ -22,6 +22,14 @@ Likewise ``nh2st_skin``, ``nh2st_pcw``, ``nh2st_mouse``, ``nh2st_int`` and ``nh2
 names in `data.splits.published_split`. What the authors' code does beside these settings is the evaluation's choice: it
 smooths the test's labels too (``Target(..., smooth=True)``) and stops by the test sections
 (``Fold(..., select_on_test=True)``); sections from `data.splits.validation_from_training` are the honest judge.
+
+=================================  ====================================================================
+``rankbygene_breast``              RankByGene as published, batches compared in parts of 8; a large GPU, and UNI
+``rankbygene_breast_whole``        the same with whole batches compared, as the paper has it
+``rankbygene_breast_cpu``          the heads on frozen, cached features: a minute a fold
+=================================  ====================================================================
+
+Likewise ``rankbygene_lung``. Their labels are ``Target(..., "cp10k_log1p", smooth=True)``, the evaluation's choice.
 """
 
 from collections.abc import Mapping
@@ -29,9 +37,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stlearn_lib.methods import nh2st
+from stlearn_lib.methods import nh2st, rankbygene
 from stlearn_lib.methods.mclstexp import TRAINING, MclSTExp
 from stlearn_lib.methods.nh2st import NH2ST
+from stlearn_lib.methods.rankbygene import RankByGene
 from stlearn_lib.methods.trained import TrainedMethod
 from stlearn_lib.training import Compute
 
@@ -192,4 +201,45 @@ for _data, _mse in _NH2ST_MSE.items():
         ),
         f"{_genes}_clean": Preset(NH2ST, _CLEAN, _genes, _NH2ST_CLEAN, _NH2ST_CLEAN_GPU, _UNKNOWN),
         f"{_genes}_cpu": Preset(NH2ST, _NH2ST_CPU, _genes, _OURS.format(_genes), _MINUTE, _UNKNOWN),
+    }
+
+# ---------------------------------------------------------------------------------------------------------- RankByGene
+
+_UNI: Settings = {
+    "encoder": "hf-hub:MahmoodLab/UNI",
+    "encoder_kwargs": {"init_values": 1e-5, "dynamic_img_size": True},
+}
+_RANKBYGENE: dict[str, Settings] = {
+    "breast": {**_UNI, "rank_weight": 5.0, "training": replace(rankbygene.TRAINING, accumulate=4)},
+    "lung": {**_UNI, "rank_weight": 10.0, "training": replace(rankbygene.TRAINING, batch_size=64, accumulate=8)},
+}
+_RANKBYGENE_CPU: Settings = {
+    "features": (f"deep:{SMALL_ENCODER}", "colour_texture"),
+    "encoder": SMALL_ENCODER,
+    "encoder_kwargs": {},
+    "predict_from": "embedding",
+}
+_RANKBYGENE_CODE = "the code, winston52/RankByGene @ 96a1549; UNI's weights are behind a licence"
+_RANKBYGENE_PAPER = "the paper, arXiv 2411.15076: its losses have no parts of a batch"
+_RANKBYGENE_GPU = "a GPU of 80 GB; not run by us so far. A step of 32 patches takes two ViT-L"
+_RANKBYGENE_MAE = {"breast": "all genes, Breast-ST1 .472, Breast-ST2 .447", "lung": "all genes, Lung-ST .648"}
+
+for _data, _settings in _RANKBYGENE.items():
+    _genes = f"rankbygene_{_data}"
+    _published = f"published, by a leaderboard, on slides that it does not list: MAE, {_RANKBYGENE_MAE[_data]}"
+    _whole = replace(_settings["training"], compare="batch")
+    _frozen_training = replace(_settings["training"], epochs=30, accumulate=1)
+    PRESETS |= {
+        _genes: Preset(RankByGene, _settings, _genes, _RANKBYGENE_CODE, _RANKBYGENE_GPU, _published),
+        f"{_genes}_whole": Preset(
+            RankByGene, {**_settings, "training": _whole}, _genes, _RANKBYGENE_PAPER, _RANKBYGENE_GPU, _published
+        ),
+        f"{_genes}_cpu": Preset(
+            RankByGene,
+            {**_settings, **_RANKBYGENE_CPU, "training": _frozen_training},
+            _genes,
+            _OURS.format(_genes),
+            _MINUTE,
+            _UNKNOWN,
+        ),
     }

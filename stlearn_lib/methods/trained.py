@@ -3,7 +3,7 @@
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -35,6 +35,7 @@ class NetworkSettings:
     Args:
         encoder: The image encoder that is trained, see `models.encoders.create_encoder`.
         encoder_weights: What it starts from; the weights of frozen features, too.
+        encoder_kwargs: Handed to ``timm.create_model``.
         features: Frozen features in place of an encoder, see `methods.features.FeatureInputs`.
         mean: Subtracted from images in 0..1; what belongs to the encoder's weights if None.
         std: By which they are divided, as `mean`.
@@ -49,6 +50,7 @@ class NetworkSettings:
 
     encoder: str
     encoder_weights: str | None = "auto"
+    encoder_kwargs: Mapping[str, Any] = field(default_factory=dict)
     features: Sequence[str] = ()
     mean: Channels | None = None
     std: Channels | None = None
@@ -150,7 +152,9 @@ class TrainedMethod(Method):
             self.learnt |= {"encoder": encoder, "weights": self._inputs.weights_id}
         else:
             o = self.options
-            encoder = create_encoder(o.encoder, o.encoder_weights, seed=self.seed, mean=o.mean, std=o.std)
+            encoder = create_encoder(
+                o.encoder, o.encoder_weights, seed=self.seed, mean=o.mean, std=o.std, **o.encoder_kwargs
+            )
             self.learnt |= {"encoder": encoder.settings, "weights": encoder.weights_id}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)

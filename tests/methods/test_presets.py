@@ -29,3 +29,16 @@ def test_nh2st_presets_hold_readme_and_defaults(name, depth, mlp_ratio, dropout,
     assert (training.schedule, training.decay, training.decay_epochs, training.patience) == ("step", 0.9, 50, 20)
     assert (options.patch_weight, options.neighbor_weight, options.k) == (1.0, 0.5, 9)
     assert (options.temperature, options.negative_weight) == (0.05, 0.1)
+
+
+@pytest.mark.parametrize(("data", "batch_size", "rank_weight"), [("breast", 32, 5.0), ("lung", 64, 10.0)])
+def test_rankbygene_presets_hold_what_was_published(data, batch_size, rank_weight):
+    options = create_method(f"rankbygene_{data}").options
+    training = options.training
+    assert (training.batch_size, training.batch_size // training.accumulate, training.epochs) == (batch_size, 8, 100)
+    assert (training.learning_rate, training.learning_rate * options.gene_rate) == (1e-4, 1e-3)
+    assert (options.rank_weight, options.teacher_weight, options.temperature) == (rank_weight, 1.0, 0.1)
+    assert (options.variant, options.teacher_update, options.width) == ("released", "epoch", 1024)
+    predictor = options.predictor
+    assert (predictor.batch_size, predictor.learning_rate, predictor.epochs) == (64, 1e-4, 20)
+    assert create_method(f"rankbygene_{data}_whole").options.training.compare == "batch"
