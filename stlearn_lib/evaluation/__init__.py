@@ -3,6 +3,7 @@
 from stlearn_lib.evaluation.ceiling import Reliability, predict_from_neighbours, split_half_reliability
 from stlearn_lib.evaluation.clustering import NO_REGION, Agreement, agreement, cluster_spots, labelled_spots
 from stlearn_lib.evaluation.cross_validation import MEASURES, POOLED, Protocol, cross_validate, summarise
+from stlearn_lib.evaluation.gene_prediction import pearson_per_batch, predict_held_out
 from stlearn_lib.evaluation.intervals import Interval, bootstrap_interval, paired_difference
 from stlearn_lib.evaluation.measures import (
     Scores,
@@ -50,9 +51,11 @@ __all__ = [
     "mse_per_gene",
     "nearest_keys",
     "paired_difference",
+    "pearson_per_batch",
     "pearson_per_gene",
     "pearson_per_spot",
     "predict_from_neighbours",
+    "predict_held_out",
     "r2",
     "r2_per_gene",
     "retrieve",

@@ -58,7 +58,8 @@ class RankByGeneSettings(NetworkSettings):
         augment: Whether the two views are augmented.
         predict_from: ``"features"`` of the teacher's encoder, as published, or its ``"embedding"``, ours: with frozen
             features the encoder learns nothing, and the embedding is what training changes.
-        predictor: Training of the network that predicts expression.
+        regressor: What predicts expression from them: ``"mlp"``, as published, or ``"ridge"``.
+        predictor: Training of the former.
 
     Raises:
         StlearnError: If a choice is unknown.
@@ -68,6 +69,7 @@ class RankByGeneSettings(NetworkSettings):
         "variant": VARIANTS,
         "teacher_update": ("epoch", "step"),
         "predict_from": ("features", "embedding"),
+        "regressor": ("mlp", "ridge"),
     }
 
     encoder: str = "vit_large_patch16_224"
@@ -84,6 +86,7 @@ class RankByGeneSettings(NetworkSettings):
     teacher_start: float = 0.96
     augment: bool = True
     predict_from: Literal["features", "embedding"] = "features"
+    regressor: Literal["mlp", "ridge"] = "mlp"
     predictor: TrainingSettings = PREDICTOR
 
     def __post_init__(self) -> None:
@@ -127,11 +130,17 @@ class RankByGene(TrainedMethod):
         spots, held_out = self._spots(sections, state), self._spots(validation, state) if validation else None
         model = self._new_model(spots)
         self.learnt["history"] = self._train(RankingTask(model.towers, self.options), spots, held_out)
-        seen = {"features": [self._features(images) for images in spots.columns["image"]]}
-        seen |= {"expression": spots.columns["expression"]}
-        predictor = PredictionTask(model.predictor)
-        self.learnt["predictor_history"] = self._train(predictor, SpotTable(seen), None, self.options.predictor)
+        features = [self._features(images) for images in spots.columns["image"]]
+        self._fit_predictor(model.predictor, features, spots.columns["expression"])
         return state | model_state(model)
+
+    def _fit_predictor(self, predictor: nn.Module, features: list[np.ndarray], truths: list[np.ndarray]) -> None:
+        if isinstance(predictor, rankbygene.RidgePredictor):
+            predictor.solve(torch.from_numpy(np.concatenate(features)), torch.from_numpy(np.concatenate(truths)))
+        else:
+            seen = SpotTable({"features": features, "expression": truths})
+            task = PredictionTask(predictor)
+            self.learnt["predictor_history"] = self._train(task, seen, None, self.options.predictor)
 
     def _spots(self, sections: Sequence[AnnData], state: Mapping[str, np.ndarray]) -> SpotTable:
         return SpotTable(
@@ -145,7 +154,23 @@ class RankByGene(TrainedMethod):
         o, n_genes = self.options, len(self._target().genes)
         towers = rankbygene.RankByGene(n_genes=n_genes, encoder=encoder, projection_dim=o.width, dropout=o.dropout)
         n_features = towers.teacher_head.projection.in_features if o.predict_from == "features" else o.width
-        return _Pipeline(towers, rankbygene.GenePredictor(n_features, n_genes))
+        kind = {"mlp": rankbygene.GenePredictor, "ridge": rankbygene.RidgePredictor}[o.regressor]
+        return _Pipeline(towers, kind(n_features, n_genes))
+
+    def features(self, section: AnnData) -> np.ndarray:
+        """Return what expression is predicted from.
+
+        Args:
+            section: A section with its image; its counts are not looked at.
+
+        Returns:
+            The teacher's features, or its embedding, of each spot, (N, n_features).
+
+        Raises:
+            NotFittedError: If the method is not fitted.
+        """
+        self._check_fitted()
+        return self._features(self._images(section, self.state))
 
     def _features(self, images: np.ndarray) -> np.ndarray:
         """What expression is predicted from, (N, n_features), of what `_images` returned."""
@@ -155,7 +180,7 @@ class RankByGene(TrainedMethod):
 
     @torch.inference_mode()
     def _predict(self, section: AnnData) -> np.ndarray:
-        features = torch.from_numpy(self._features(self._images(section, self.state)))
+        features = torch.from_numpy(self.features(section))
         predictor = self._fitted_model().predictor
         prediction: np.ndarray = predictor(features.to(next(predictor.parameters()).device)).cpu().numpy()
         return prediction
@@ -164,7 +189,7 @@ class RankByGene(TrainedMethod):
 class _Pipeline(nn.Module):
     """The two towers and what predicts from them, to be kept in one file."""
 
-    def __init__(self, towers: rankbygene.RankByGene, predictor: rankbygene.GenePredictor) -> None:
+    def __init__(self, towers: rankbygene.RankByGene, predictor: nn.Module) -> None:
         super().__init__()
         self.towers, self.predictor = towers, predictor
 
@@ -182,7 +207,7 @@ class RankingTask(Task):
         return {
             name: value
             for name, value in self.options.plain().items()
-            if name not in ("training", "predictor", "predict_from")
+            if name not in ("training", "predictor", "predict_from", "regressor")
         }
 
     def learning_rates(self) -> list[tuple[list[nn.Parameter], float]]:
@@ -232,7 +257,7 @@ class RankingTask(Task):
 class PredictionTask(Task):
     """The predictor and its mean squared error."""
 
-    def __init__(self, predictor: rankbygene.GenePredictor) -> None:
+    def __init__(self, predictor: nn.Module) -> None:
         super().__init__()
         self.predictor = predictor
 

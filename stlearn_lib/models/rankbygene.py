@@ -218,3 +218,62 @@ class GenePredictor(nn.Module):
         hidden = self.dropout(self.fc1(scaled).relu())
         prediction: Tensor = self.fc3(self.dropout(self.fc2(hidden).relu()))
         return prediction
+
+
+class RidgePredictor(nn.Module):
+    r"""Predicts expression from frozen features by ridge regression: what a deeper predictor has to beat. Ours.
+
+    $$\min_W \lVert Y - \bar Y - ZW \rVert_F^2 + \alpha \lVert W \rVert_F^2$$
+
+    with features $Z$ of mean 0 and variance $1/D$, as of the baselines: the same $\alpha$ means the same for any width.
+
+    Args:
+        n_features: D, width of the features.
+        n_genes: G.
+
+    Example:
+        >>> features = torch.rand(50, 4)
+        >>> predictor = RidgePredictor(4, 1).solve(features, features[:, :1], alpha=1e-6)
+        >>> torch.allclose(predictor(features), features[:, :1], atol=1e-3)
+        True
+
+    Reference:
+        Hoerl and Kennard, Technometrics 12 (1970) 55.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, n_features: int, n_genes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("spread", torch.ones(n_features))
+        self.linear = nn.Linear(n_features, n_genes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (B, n_features) to expression (B, G)."""
+        prediction: Tensor = self.linear((features - self.mean) / self.spread)
+        return prediction
+
+    @torch.no_grad()
+    def solve(self, features: Tensor, expression: Tensor, alpha: float = 10.0) -> "RidgePredictor":
+        """Learn from all spots at once, in closed form.
+
+        Args:
+            features: Features, (N, n_features).
+            expression: Expression, (N, G).
+            alpha: Strength of the penalty.
+
+        Returns:
+            Itself.
+        """
+        x, y = features.double(), expression.double()
+        self.mean.copy_(x.mean(dim=0))
+        spread = x.std(dim=0, correction=0)
+        self.spread.copy_(torch.where(spread > 0, spread, 1.0) * features.shape[1] ** 0.5)
+        z = (x - self.mean) / self.spread
+        penalty = alpha * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+        weights = torch.linalg.solve(z.T @ z + penalty, z.T @ (y - y.mean(dim=0)))
+        self.linear.weight.copy_(weights.T)
+        self.linear.bias.copy_(y.mean(dim=0) - z.mean(dim=0) @ weights)
+        return self

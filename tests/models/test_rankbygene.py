@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 
 from stlearn_lib.errors import ModelError
 from stlearn_lib.losses import info_nce, ranking_consistency
-from stlearn_lib.models.rankbygene import GenePredictor, RankByGene, teacher_momentum
+from stlearn_lib.models.rankbygene import GenePredictor, RankByGene, RidgePredictor, teacher_momentum
 
 SIZE = {
     "n_genes": 20,
@@ -103,6 +104,18 @@ def test_the_predictor_sees_neither_scale_nor_offset_of_a_spot():
     features = torch.rand(5, 8)
     torch.testing.assert_close(predictor(3 * features - 1), predictor(features))
     assert predictor(torch.ones(2, 8)).isfinite().all(), "features that are all alike have no spread to divide by"
+
+
+def test_the_ridge_is_sklearns():
+    rng = np.random.default_rng(0)
+    features, expression = rng.normal(3, [1, 5, 0.1, 2], size=(40, 4)), rng.normal(size=(40, 3))
+    features[:, 3] = 7.0  # a feature that never varies
+    predictor = RidgePredictor(4, 3).solve(torch.from_numpy(features), torch.from_numpy(expression), alpha=2.0)
+    spread = np.where(features.std(axis=0) > 0, features.std(axis=0), 1) * 2
+    scaled = (features - features.mean(axis=0)) / spread
+    expected = Ridge(alpha=2.0).fit(scaled, expression).predict(scaled)
+    with torch.no_grad():
+        np.testing.assert_allclose(predictor(torch.from_numpy(features).float()), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_teacher_starts_as_the_student_but_for_its_head():
