@@ -3,12 +3,11 @@
     python benchmarks/neighbourhoods.py
 
 Both are timed in turn in one process, forward and backward, at equal target spots and with the same batch; a batch of
-the released way is too large for the memory of a laptop, so its targets are taken a few at a time. Promise: at least 5
-times as fast on a CPU.
+the released way is too large for the memory of a laptop, so its targets are taken a few at a time. The ratio is that of
+the fastest rounds, since whatever else the machine does only adds to a time. Promise: at least 5 times as fast on CPU.
 """
 
 import resource
-import statistics
 import time
 
 import numpy as np
@@ -21,11 +20,11 @@ from stlearn_lib.datasets import load_gene_list, load_sections
 from stlearn_lib.methods.nh2st import DualScaleTask, NH2STSettings
 from stlearn_lib.models import nh2st
 
-N_TARGETS, AT_ONCE, ROUNDS = 64, 8, 3
+N_TARGETS, AT_ONCE, ROUNDS = 64, 8, 5
 
 
 def main() -> None:
-    """Print the median ratio and the peak memory of both ways."""
+    """Print the ratio and the peak memory of both ways."""
     (section,) = load_sections(["C2"], allow_simulated=False)
     target = Target(load_gene_list("mclstexp_her2st"))
     columns = {"image": [cut_patches(section)], "expression": [expression(section, target).astype(np.float32)]}
@@ -33,16 +32,17 @@ def main() -> None:
     model = nh2st.NH2ST(n_genes=len(target.genes), weights=None)
     task = DualScaleTask(model, NH2STSettings(augment=False)).train()
     index = spots.shuffled(np.random.default_rng(0), N_TARGETS)[:N_TARGETS]
-    ratios, peaks = [], []
+    shared, released = [], []
+    seconds(task, spots, [index], shared=True)  # to warm up
+    shared_gb = peak_gb()
     for _ in range(ROUNDS):
-        shared_s = seconds(task, spots, [index], shared=True)
-        peaks.append(peak_gb())
-        released_s = seconds(task, spots, np.split(index, N_TARGETS // AT_ONCE), shared=False)
-        ratios.append(released_s / shared_s)
+        shared.append(seconds(task, spots, [index], shared=True))
+        released.append(seconds(task, spots, np.split(index, N_TARGETS // AT_ONCE), shared=False))
+    ratios = [slow / fast for slow, fast in zip(released, shared, strict=True)]
     n_encoded = len(spots.rows(index)["image"])
     print(f"{N_TARGETS} adjacent spots: {n_encoded} patches encoded once, or {10 * N_TARGETS} as released")
-    print(f"released / once: {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
-    print(f"peak memory: {peaks[0]:.1f} GB once, {peak_gb():.1f} GB released, {AT_ONCE} targets at a time")
+    print(f"released / once: {min(released) / min(shared):.1f} (rounds: {min(ratios):.1f} to {max(ratios):.1f})")
+    print(f"peak memory: {shared_gb:.1f} GB once, {peak_gb():.1f} GB released, {AT_ONCE} targets at a time")
 
 
 def seconds(task: DualScaleTask, spots: NeighbourhoodTable, batches: list[np.ndarray], *, shared: bool) -> float:
