@@ -45,6 +45,10 @@ class EvaluationError(StlearnError, ValueError):
     """Truth and prediction do not fit together, or a measure is unknown."""
 
 
+class BagError(StlearnError, ValueError):
+    """A bag of features or a cohort's table is missing or malformed, or the two do not fit together."""
+
+
 class NotFittedError(StlearnError, RuntimeError):
     """A method was asked to predict or to be saved before it was fitted."""
 
