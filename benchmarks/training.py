@@ -54,7 +54,8 @@ def main(method: str = "mclstexp", encoder: str = "densenet121", batch_size: str
         step_s = statistics.median(epoch_s for epoch_s, _ in rounds[1:]) / N_STEPS
         print(
             f"{method}, {encoder}, batches of {batch_size}, {precision}: "
-            f"bare / epoch {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}); {step_s:.2f} s a step"
+            f"bare / epoch {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), "
+            f"{step_s:.2f} s a step"
         )
 
 
