@@ -198,3 +198,57 @@ def test_a_neighbourhood_may_be_smaller(model, inputs):
     with torch.no_grad():
         output = model(**small)
     assert all(values.isfinite().all() for values in output)
+
+
+# ------------------------------------------------------------------------------------ what the contrastive terms can do
+
+
+def small(**settings):
+    torch.manual_seed(0)
+    return NH2ST(n_genes=8, encoder=12, width=32, dropout=0.0, **settings)
+
+
+def spots(n=48):
+    """Images and expression that have nothing to do with one another, and neighbourhoods of three."""
+    generator = torch.Generator().manual_seed(1)
+    features, expression = (torch.randn(n, d, generator=generator) for d in (12, 8))
+    row = torch.arange(n)
+    return features, expression, torch.stack([row, row.roll(1), row.roll(-1)], dim=1)
+
+
+def test_on_frozen_features_the_neighbours_loss_has_no_way_into_the_prediction():
+    """A row of the ledger: their images reach it through the encoder alone, which is frozen here."""
+    model, (features, expression, neighbours) = small(), spots()
+    output = model.embed(features, expression, features, expression, neighbours)
+    loss = weighted_info_nce(output.neighbor_patch_embedding, output.neighbor_expression_embedding)
+    predicting = [*model.image_projection.parameters(), *model.decoder.parameters()]
+    gradients = torch.autograd.grad(loss, predicting, allow_unused=True)
+    assert all(gradient is None for gradient in gradients)
+
+
+def matched(**settings):
+    """Train on the textbook contrast of patches alone; return the shares of right and of wrong images that match."""
+    model, (features, expression, neighbours) = small(**settings), spots()
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        output = model.embed(features, expression, features, expression, neighbours)
+        pair = output.patch_embedding, output.expression_embedding
+        optimiser.zero_grad()
+        weighted_info_nce(*pair, negative_weight=1.0).backward()
+        optimiser.step()
+
+    def share(images):
+        with torch.no_grad():
+            output = model.embed(images, expression, features, expression, neighbours)
+        patch, own = (torch.nn.functional.normalize(output[i], dim=1) for i in (0, 1))
+        return ((patch @ own.T).argmax(dim=1) == torch.arange(len(own))).float().mean().item()
+
+    return share(features), share(features.flip(0))
+
+
+def test_the_textbook_contrast_is_met_by_copying():
+    """A row of the ledger: the attention hands each its partner's embedding, so that wrong images match as well."""
+    right, wrong = matched()
+    assert right > 0.95 and wrong > 0.9
+    _, wrong = matched(depth=0)
+    assert wrong < 0.2
