@@ -14,6 +14,7 @@ LAYERS = (
     ("methods",),
     ("evaluation",),
     ("datasets", "plotting", "protocols"),
+    ("slides",),
     ("widgets",),
     ("cli",),
 )

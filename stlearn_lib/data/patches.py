@@ -42,13 +42,13 @@ def cut_patches(section: AnnData, patch_px: int = 224, *, patch_um: float | None
     path = cache_folder("patches") / f"{section_name(section)}-{_fingerprint(section, patch_px, patch_um)}.npy"
     if not path.is_file():
         with written_whole(path) as temporary:
-            _cut(section, patch_px, _window_px(section, patch_px, patch_um), temporary)
+            _cut(section, patch_px, window_px(section, patch_px, patch_um), temporary)
     patches: np.memmap = np.load(path, mmap_mode="r")
     return patches
 
 
-def _window_px(section: AnnData, patch_px: int, patch_um: float | None) -> int:
-    """Side of the window in pixels of the image on disk."""
+def window_px(section: AnnData, patch_px: int, patch_um: float | None = None) -> int:
+    """Return the side of the window that `cut_patches` cuts, in pixels of the image on disk."""
     if patch_um is not None:
         return max(1, round(patch_um / um_per_px_of(section)))
     return max(1, round(patch_px * metadata_of(section).get("pixel_scale", 1.0)))

@@ -1,0 +1,101 @@
+import h5py
+import numpy as np
+import pytest
+
+from stlearn_lib.data.patches import cut_patches
+from stlearn_lib.data.sections import image_path_of
+from stlearn_lib.data.statistics import colour_texture_statistics
+from stlearn_lib.errors import BagError, SectionError
+from stlearn_lib.models.encoders import create_encoder, extract_features
+from stlearn_lib.slides import export
+from stlearn_lib.slides.bags import read_bag
+from stlearn_lib.slides.export import export_features, read_image_with_spots
+
+
+@pytest.fixture
+def small(section):
+    """Return twenty spots of a section."""
+    return section[:20].copy()
+
+
+def test_features_coordinates_and_provenance(small, tmp_path):
+    path = export_features(small, "colour_texture", tmp_path, progress=False)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["S1.h5"]
+    bag, patches = read_bag(path), cut_patches(small)
+    np.testing.assert_allclose(bag.features, colour_texture_statistics(patches), rtol=1e-5)
+    np.testing.assert_array_equal(bag.coords, np.floor(small.obsm["spatial"]) - 112)
+    facts = {
+        "encoder": "colour_texture",
+        "patch_size": 224,
+        "patch_size_level0": 224,
+        "simulated": True,
+        "image": "S1.png",
+    }
+    assert facts.items() <= dict(bag.provenance).items() and (bag.slide, bag.patient) == ("S1", "S")
+    with h5py.File(path) as file:
+        assert set(file) == {"features", "coords"} and file["features"].dtype == np.float32
+
+
+def test_an_encoder_and_its_weights_are_named(small, tmp_path):
+    path = export_features(small, "deep:mobilenetv3_small_050", tmp_path, weights=None, chunk=7, progress=False)
+    encoder = create_encoder("mobilenetv3_small_050", None)
+    expected = extract_features(cut_patches(small), encoder, progress=False)
+    bag = read_bag(path)
+    np.testing.assert_allclose(bag.features, expected, rtol=1e-3, atol=1e-5)
+    assert bag.provenance["weights"] == "random(seed=0)" and bag.provenance["weights_hash"] == encoder.fingerprint()
+
+
+def test_a_stopped_export_goes_on(small, tmp_path, monkeypatch):
+    seen = []
+
+    def measure(patches):
+        seen.append(len(patches))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return colour_texture_statistics(patches)
+
+    monkeypatch.setattr(export, "colour_texture_statistics", measure)
+    with pytest.raises(KeyboardInterrupt):
+        export_features(small, "colour_texture", tmp_path, chunk=8, progress=False)
+    assert seen == [8, 8, 4] and not list(tmp_path.glob("*.h5"))
+    path = export_features(small, "colour_texture", tmp_path, chunk=8, progress=False)
+    assert seen == [8, 8, 4, 4], "two chunks were kept"
+    np.testing.assert_allclose(read_bag(path).features, colour_texture_statistics(cut_patches(small)), rtol=1e-5)
+    assert export_features(small, "colour_texture", tmp_path, chunk=8, progress=False) == path and len(seen) == 4
+    assert [entry.name for entry in tmp_path.iterdir()] == ["S1.h5"]
+
+
+def test_other_features_are_not_overwritten(small, tmp_path):
+    export_features(small, "colour_texture", tmp_path, progress=False)
+    with pytest.raises(BagError, match=r"S1\.h5 holds other features"):
+        export_features(small, "deep:mobilenetv3_small_050", tmp_path, weights=None, progress=False)
+    (tmp_path / "S1.h5").write_bytes(b"damaged")
+    with pytest.raises(BagError, match="holds other features"):
+        export_features(small, "colour_texture", tmp_path, progress=False)
+
+
+def test_an_image_with_a_table_of_spots(section, tmp_path):
+    spots = tmp_path / "spots.csv"
+    spots.write_text("pixel_x,pixel_y\n300.5,300\n450,300\n")
+    read = read_image_with_spots(image_path_of(section), spots, 0.5)
+    bag = read_bag(export_features(read, "colour_texture", tmp_path, progress=False))
+    assert (bag.slide, bag.coords.tolist(), bag.provenance["um_per_px"]) == ("S1", [[188, 188], [338, 188]], 0.5)
+    for text, error, message in [
+        ("x,y\n1,2\n", BagError, "no table with the numbers pixel_x and pixel_y"),
+        ("pixel_x,pixel_y\na,2\n", BagError, "no table with the numbers"),
+        ("pixel_x,pixel_y\n99999,2\n", SectionError, "outside the image"),
+    ]:
+        spots.write_text(text)
+        with pytest.raises(error, match=message):
+            read_image_with_spots(image_path_of(section), spots, 0.5)
+    with pytest.raises(BagError, match="positive number of micrometres"):
+        read_image_with_spots(image_path_of(section), spots.with_name("spots.csv"), 0)
+
+
+def test_unknown_features_and_chunks(small, tmp_path):
+    with pytest.raises(BagError, match="unknown features 'colour'"):
+        export_features(small, "colour", tmp_path)
+    with pytest.raises(BagError, match="a chunk has 1 patch or more"):
+        export_features(small, "colour_texture", tmp_path, chunk=0)
+    with pytest.raises(BagError, match="timm has no backbone"):
+        export_features(small, "deep:no_such_net", tmp_path)
