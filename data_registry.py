@@ -496,7 +496,7 @@ DATASETS: dict[str, Dataset] = {
     "tcga_luad": Dataset(
         title="TCGA-LUAD: lung adenocarcinoma, survival and molecular profile",
         description=(
-            "516 cases: survival in months, censorship, site, and 3,000 columns of RNA expression and copy number, as "
+            "516 slides of 453 patients: survival in months, censorship, site, and 3,000 columns of RNA expression and copy number, as "
             "prepared for MCAT."
         ),
         format="A zip that holds one CSV.",
