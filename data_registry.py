@@ -496,8 +496,8 @@ DATASETS: dict[str, Dataset] = {
     "tcga_luad": Dataset(
         title="TCGA-LUAD: lung adenocarcinoma, survival and molecular profile",
         description=(
-            "516 slides of 453 patients: survival in months, censorship, site, and 3,000 columns of RNA expression and copy number, as "
-            "prepared for MCAT."
+            "516 slides of 453 patients: survival in months, censorship, site, and 3,000 columns of RNA expression and "
+            "copy number, as prepared for MCAT."
         ),
         format="A zip that holds one CSV.",
         licence="TCGA's open-access tier: free to use, with citation; MCAT's table: see its repository",
