@@ -189,6 +189,8 @@ _NH2ST_CPU: Settings = {
 _NH2ST_MSE = {"stnet": ".161", "skin": ".208", "pcw": ".029", "mouse": ".039", "int": ".22", "zen": ".108"}
 _NH2ST_CLEAN = "ours: the README's settings without its test smoothing and selection; spots encoded once, all augmented"
 _NH2ST_CLEAN_GPU = "a GPU; not run by us so far. A step of 8 adjacent spots encodes about 30 patches with ResNet-18"
+_ON_HER2ST = "on HER2+ and its genes, spot-wise space: trained on C2 and C4-C6, C3 {}; trained on C2-C6, B4 {}"
+_NH2ST_CPU_SCORES = _ON_HER2ST.format("ACG .198 and HEG .235", "ACG .251 and HEG .116")
 _NH2ST_CODE = "MCPathology/NH2ST @ e385a1c, {}; ImageNet weights unless encoder_weights names those of Ciga et al."
 
 for _data, _mse in _NH2ST_MSE.items():
@@ -200,7 +202,7 @@ for _data, _mse in _NH2ST_MSE.items():
             NH2ST, _DEFAULTS, _genes, _NH2ST_CODE.format("the defaults of its code"), _NH2ST_GPU, _published
         ),
         f"{_genes}_clean": Preset(NH2ST, _CLEAN, _genes, _NH2ST_CLEAN, _NH2ST_CLEAN_GPU, _UNKNOWN),
-        f"{_genes}_cpu": Preset(NH2ST, _NH2ST_CPU, _genes, _OURS.format(_genes), _MINUTE, _UNKNOWN),
+        f"{_genes}_cpu": Preset(NH2ST, _NH2ST_CPU, _genes, _OURS.format(_genes), _MINUTE, _NH2ST_CPU_SCORES),
     }
 
 # ---------------------------------------------------------------------------------------------------------- RankByGene
@@ -222,6 +224,7 @@ _RANKBYGENE_CPU: Settings = {
 _RANKBYGENE_CODE = "the code, winston52/RankByGene @ 96a1549; UNI's weights are behind a licence"
 _RANKBYGENE_PAPER = "the paper, arXiv 2411.15076: its losses have no parts of a batch"
 _RANKBYGENE_GPU = "a GPU of 80 GB; not run by us so far. A step of 32 patches takes two ViT-L"
+_RANKBYGENE_CPU_SCORES = _ON_HER2ST.format("ACG .189 and HEG .179", "ACG .268 and HEG .205")
 _RANKBYGENE_MAE = {"breast": "all genes, Breast-ST1 .472, Breast-ST2 .447", "lung": "all genes, Lung-ST .648"}
 
 for _data, _settings in _RANKBYGENE.items():
@@ -240,6 +243,6 @@ for _data, _settings in _RANKBYGENE.items():
             _genes,
             _OURS.format(_genes),
             _MINUTE,
-            _UNKNOWN,
+            _RANKBYGENE_CPU_SCORES,
         ),
     }
