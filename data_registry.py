@@ -810,7 +810,6 @@ def _known(asked: str, names: Iterable[str]) -> str:
     return f"{hint}Known are: {', '.join(list(table.values())[:5])}{', ...' if len(table) > 5 else ''}"
 
 
-
 def _select(dataset: str, files: str | Iterable[str] | None) -> list[File]:
     table = {file.name: file for file in describe(dataset).files}
     if files is None:
