@@ -63,7 +63,8 @@ class NH2STSettings(NetworkSettings):
             as released, once for each, and only targets are augmented.
         augment: Whether training images are flipped and turned.
         stop_by: By which validation loss the best epoch is kept. ``"correlation"``, as released: 1 minus the mean of
-            the 50 highest correlations of a gene over all validation spots. ``"error"``: the mean squared error.
+            the 50 highest correlations of a gene, over the validation spots that fill whole batches. ``"error"``: the
+            mean squared error.
 
     Raises:
         StlearnError: If a choice is unknown.
