@@ -1,11 +1,14 @@
 """What tests share: a private cache, the mirror of real data where there is one, and a small simulated cohort."""
 
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from anndata import AnnData
 
+from stlearn_lib.cli import main
 from stlearn_lib.data.synthetic import simulate_section
 
 
@@ -43,3 +46,20 @@ def cohort(tmp_path_factory) -> list[AnnData]:
 def section(cohort) -> AnnData:
     """Return one simulated section, free to be changed."""
     return cohort[0].copy()
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Call the command line in this process; starting one for each call takes seconds."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["stlearn-lib", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        else:
+            code = 0
+        return SimpleNamespace(returncode=code, **capsys.readouterr()._asdict())
+
+    return run

@@ -2,36 +2,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from stlearn_lib import datasets, evaluation
-from stlearn_lib.cli import main
 from stlearn_lib.data.expression import SPACES
 from stlearn_lib.datasets import GENE_LISTS
 from stlearn_lib.errors import StlearnError
 from stlearn_lib.methods.presets import PRESETS
 from stlearn_lib.methods.registry import METHODS
 from stlearn_lib.protocols import PROTOCOLS
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Call the command line in this process; starting one for each call takes seconds."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["stlearn-lib", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        else:
-            code = 0
-        return SimpleNamespace(returncode=code, **capsys.readouterr()._asdict())
-
-    return run
 
 
 def test_the_installed_command_starts():

@@ -1,28 +1,9 @@
 """The commands over slides, called in this process."""
 
-import sys
-from types import SimpleNamespace
-
 import pandas as pd
 import pytest
 
-from stlearn_lib.cli import main
 from stlearn_lib.slides.bags import read_bag
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["stlearn-lib", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        else:
-            code = 0
-        return SimpleNamespace(returncode=code, **capsys.readouterr()._asdict())
-
-    return run
 
 
 @pytest.mark.parametrize("command", ["classify", "survive"])
