@@ -127,7 +127,9 @@ class RankByGene(TrainedMethod):
         self, sections: Sequence[AnnData], truths: list[np.ndarray], validation: Sequence[AnnData]
     ) -> dict[str, np.ndarray]:
         state = self._inputs.fit(sections) if self._inputs else {}
-        spots, held_out = self._spots(sections, state), self._spots(validation, state) if validation else None
+        spots, held_out = self._spots(sections, truths, state), None
+        if validation:
+            held_out = self._spots(validation, [expression(section, self._target()) for section in validation], state)
         model = self._new_model(spots)
         self.learnt["history"] = self._train(RankingTask(model.towers, self.options), spots, held_out)
         features = [self._features(images) for images in spots.columns["image"]]
@@ -142,13 +144,11 @@ class RankByGene(TrainedMethod):
             task = PredictionTask(predictor)
             self.learnt["predictor_history"] = self._train(task, seen, None, self.options.predictor)
 
-    def _spots(self, sections: Sequence[AnnData], state: Mapping[str, np.ndarray]) -> SpotTable:
-        return SpotTable(
-            {
-                "image": [self._images(section, state) for section in sections],
-                "expression": [expression(section, self._target()).astype(np.float32) for section in sections],
-            }
-        )
+    def _spots(
+        self, sections: Sequence[AnnData], truths: list[np.ndarray], state: Mapping[str, np.ndarray]
+    ) -> SpotTable:
+        images = [self._images(section, state) for section in sections]
+        return SpotTable({"image": images, "expression": [truth.astype(np.float32) for truth in truths]})
 
     def _build(self, encoder: Encoder | int) -> nn.Module:
         o, n_genes = self.options, len(self._target().genes)
