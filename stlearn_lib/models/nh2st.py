@@ -211,7 +211,7 @@ class NH2ST(nn.Module):
         for name, value, known in (("variant", variant, VARIANTS), ("hyperedges", hyperedges, HYPEREDGES)):
             if value not in known:
                 raise ModelError(f"{name} must be one of {', '.join(known)}, not {value!r}.")
-        self.n_similar, self.joined, self.variant = n_similar, hyperedges, variant
+        self.n_similar, self.hyperedge_kind, self.variant = n_similar, hyperedges, variant
         self.image_encoder: Encoder | nn.Identity
         if isinstance(encoder, int):
             self.image_encoder, n_features = nn.Identity(), encoder
@@ -299,7 +299,7 @@ class NH2ST(nn.Module):
 
         If hyperedges are ``"random"``, by similarities that are drawn.
         """
-        if self.joined == "random":
+        if self.hyperedge_kind == "random":
             within = torch.rand(*neighbours.shape, neighbours.shape[1], device=neighbours.device)
         else:
             unit = F.normalize(spot_features.detach(), dim=1)
