@@ -15,7 +15,7 @@ LAYERS = (
     ("evaluation",),
     ("datasets", "plotting", "protocols"),
     ("slides",),
-    ("widgets",),
+    ("widgets", "cli_slides"),
     ("cli",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
