@@ -767,16 +767,42 @@ def fetch_sections(
         ...     print(error)
         her2st has no section 'J1'. Its sections are: A1, A2, A3, A4, A5, A6, B1, B2, ...
     """
+    names = section_files(dataset, sections, roles=roles)
+    paths = fetch(dataset, [name for by_role in names.values() for name in by_role.values()], progress=progress)
+    return {section: {role: paths[name] for role, name in by_role.items()} for section, by_role in names.items()}
+
+
+def section_files(
+    dataset: str,
+    sections: str | Iterable[str] = HER2ST_SECTIONS,
+    *,
+    roles: Iterable[str] = ("counts", "spots", "image", "labels"),
+) -> dict[str, dict[str, str]]:
+    """Name the files that belong to each section; nothing is fetched.
+
+    Args:
+        dataset: A data set that is laid out by sections; so far ``"her2st"``.
+        sections: Names of sections. All of `HER2ST_SECTIONS` if not given.
+        roles: What is wanted of each section.
+
+    Returns:
+        For each section, names in the data set's table by role.
+
+    Raises:
+        UnknownNameError: If the data set has no sections, or not this one.
+
+    Example:
+        >>> section_files("her2st", "C2", roles=["counts", "spots"])
+        {'C2': {'counts': 'ST-cnts/C2.tsv.gz', 'spots': 'ST-spotfiles/C2_selection.tsv'}}
+    """
     describe(dataset)
     if dataset != "her2st":
         raise UnknownNameError(f"{dataset} is not laid out by sections; her2st is. Use fetch({dataset!r}) instead.")
     wanted = set(roles)
-    names = {
+    return {
         section: {role: name for role, name in _roles(section).items() if role in wanted}
         for section in ([sections] if isinstance(sections, str) else sections)
     }
-    paths = fetch(dataset, [name for by_role in names.values() for name in by_role.values()], progress=progress)
-    return {section: {role: paths[name] for role, name in by_role.items()} for section, by_role in names.items()}
 
 
 def verify(dataset: str, files: str | Iterable[str] | None = None) -> dict[str, Status]:

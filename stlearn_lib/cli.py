@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import data_registry
+from stlearn_lib.cli_reproduce import reproduce
 from stlearn_lib.cli_slides import slides
 from stlearn_lib.errors import StlearnError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 data = typer.Typer(no_args_is_help=True, help="Find, fetch and verify the data sets that the papers use.")
 app.add_typer(data, name="data")
 app.add_typer(slides, name="slides")
+app.add_typer(reproduce, name="reproduce")
 
 out = Console()
 SHOWN = ("acg", "heg", "best", "mse", "mae", "n_undefined_genes")
@@ -94,9 +96,9 @@ def presets() -> None:
     "within each section), ridge-deep, ridge-both, nearest-both; and networks by the names of their presets, see "
     "`stlearn-lib presets`.\n\n"
     "PROTOCOLS: within-C leaves one of C2-C6 out, and the patient leaks; C-to-B4 trains on C2-C6 and tests on another "
-    "patient; C-to-A1 on another patient, stain and scanner; mclstexp_her2st is the evaluation that mclSTExp "
-    "released: it leaves each of 32 sections out, and patients leak; mclstexp_her2st_within_C is the same on C2-C6; "
-    "her2st_by_patient leaves each of 8 patients out of all 36 sections, and nobody leaks.\n\n"
+    "patient; C-to-A1 on another patient, stain and scanner; across-patients on both; mclstexp_her2st is the "
+    "evaluation that mclSTExp released: it leaves each of 32 sections out, and patients leak; mclstexp_her2st_within_C "
+    "is the same on C2-C6; her2st_by_patient leaves each of 8 patients out of all 36 sections, and nobody leaks.\n\n"
     "SPACES: spot_log10_10k, gene_log10_10k (mclSTExp's released evaluation), spot_ln_1m, cp10k_log1p.\n\n"
     "GENE LISTS: mclstexp_her2st, mclstexp_cscc, mclstexp_alex10x, nh2st_stnet, nh2st_skin, nh2st_pcw, nh2st_mouse, "
     "nh2st_int, nh2st_zen, rankbygene_breast, rankbygene_lung."

@@ -49,6 +49,10 @@ class BagError(StlearnError, ValueError):
     """A bag of features or a cohort's table is missing or malformed, or the two do not fit together."""
 
 
+class ReproductionError(StlearnError, ValueError):
+    """An experiment is unknown, its data is not here, or results cannot be read or compared."""
+
+
 class NotFittedError(StlearnError, RuntimeError):
     """A method was asked to predict or to be saved before it was fitted."""
 

@@ -45,6 +45,10 @@ PROTOCOLS: dict[str, NamedProtocol] = {
     "within-C": NamedProtocol("leave one of C2-C6 out; the patient leaks", _WITHIN_C),
     "C-to-B4": NamedProtocol("train on C2-C6, test on B4, another patient", _to("B4")),
     "C-to-A1": NamedProtocol("train on C2-C6, test on A1, another patient, stain and scanner", _to("A1")),
+    "across-patients": NamedProtocol(
+        "train on C2-C6, test on B4 and A1: other patients, and one of another stain and scanner",
+        held_out(PATIENT_OF, train=WITHIN_C, test=["B4", "A1"]),
+    ),
     "mclstexp_her2st": NamedProtocol(
         "the released evaluation of mclSTExp: leave one of the 32 sections A2-G3 out; patients leak",
         published_split("mclstexp_her2st", PATIENT_OF),

@@ -15,7 +15,8 @@ LAYERS = (
     ("evaluation",),
     ("datasets", "plotting", "protocols"),
     ("slides",),
-    ("widgets", "cli_slides"),
+    ("reproduction",),
+    ("widgets", "cli_slides", "cli_reproduce"),
     ("cli",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

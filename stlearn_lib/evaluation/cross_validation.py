@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 from tqdm import tqdm
 
@@ -47,7 +48,12 @@ class Protocol:
 
 
 def cross_validate(
-    method: Method, sections: Sequence[AnnData], protocol: Protocol, *, progress: bool = True
+    method: Method,
+    sections: Sequence[AnnData],
+    protocol: Protocol,
+    *,
+    progress: bool = True,
+    on_prediction: Callable[[Fold, AnnData, AnnData], None] | None = None,
 ) -> pd.DataFrame:
     """Fit and score a method on every fold of a protocol.
 
@@ -59,6 +65,7 @@ def cross_validate(
         sections: All sections that the folds name.
         protocol: Folds, genes and space.
         progress: Whether to show a bar.
+        on_prediction: Called with each fold, test section and prediction, to keep or to draw it.
 
     Returns:
         One row for each test section of each fold, and one, ``test == "pooled"``, over the spots of all of a fold's
@@ -76,7 +83,7 @@ def cross_validate(
         if lacking:
             raise SplitError(f"protocol {protocol.name}, fold {fold.name}: no section {', '.join(lacking)} was given.")
     bar = tqdm(protocol.folds, desc=f"{method.name}, {protocol.name}", unit="fold", disable=not progress, leave=False)
-    return pd.DataFrame([row for fold in bar for row in _evaluate_fold(method, by_name, protocol, fold)])
+    return pd.DataFrame([row for fold in bar for row in _evaluate_fold(method, by_name, protocol, fold, on_prediction)])
 
 
 def _by_name(sections: Sequence[AnnData]) -> dict[str, AnnData]:
@@ -87,7 +94,11 @@ def _by_name(sections: Sequence[AnnData]) -> dict[str, AnnData]:
 
 
 def _evaluate_fold(
-    method: Method, sections: Mapping[str, AnnData], protocol: Protocol, fold: Fold
+    method: Method,
+    sections: Mapping[str, AnnData],
+    protocol: Protocol,
+    fold: Fold,
+    on_prediction: Callable[[Fold, AnnData, AnnData], None] | None,
 ) -> Iterator[dict[str, Any]]:
     train, validation, test = ([sections[name] for name in part] for part in (fold.train, fold.selected_on, fold.test))
     fitted = copy.deepcopy(method)
@@ -95,8 +106,12 @@ def _evaluate_fold(
     start = time.perf_counter()
     fitted.fit(train, validation or None)
     fit_s = time.perf_counter() - start
-    predictions = [_predict(fitted, section) for section in test]
+    predicted = [_predict(fitted, section) for section in test]
     predict_s = time.perf_counter() - start - fit_s
+    if on_prediction is not None:
+        for section, prediction in zip(test, predicted, strict=True):
+            on_prediction(fold, section, prediction)
+    predictions = [np.asarray(prediction.X, dtype=np.float64) for prediction in predicted]
 
     shared = {
         "protocol": protocol.name,
@@ -138,9 +153,8 @@ def _evaluate_fold(
         yield shared | {"test": POOLED, "patient": patients} | _measures(scores, mean_moran) | provenance
 
 
-def _predict(method: Method, section: AnnData) -> np.ndarray:
-    prediction = method.predict(section if method.needs_test_counts else without_counts(section))
-    return np.asarray(prediction.X, dtype=np.float64)
+def _predict(method: Method, section: AnnData) -> AnnData:
+    return method.predict(section if method.needs_test_counts else without_counts(section))
 
 
 def _score(sections: Sequence[AnnData], truths: Sequence[np.ndarray], predictions: Sequence[np.ndarray]) -> Scores:
@@ -181,8 +195,9 @@ def data_hash(sections: Sequence[AnnData]) -> str:
 
 
 def hardware() -> str:
-    """Name the processor architecture and how many cores there are."""
-    return f"{platform.machine()}, {os.cpu_count()} cores"
+    """Name the processor architecture, how many cores there are, and the GPU where there is one."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{platform.machine()}, {os.cpu_count()} cores{gpu}"
 
 
 def versions() -> str:

@@ -69,17 +69,34 @@ class Preset:
     cost: str
     expected: str
 
-    def create(self, *, compute: Compute | None = None, folder: Path | str | None = None) -> TrainedMethod:
+    def create(
+        self,
+        *,
+        compute: Compute | None = None,
+        folder: Path | str | None = None,
+        seed: int | None = None,
+        changes: Settings | None = None,
+    ) -> TrainedMethod:
         """Make the unfitted method, without a target.
 
         Args:
             compute: Devices and precision; a single device if None.
             folder: Where training keeps checkpoints and history; nowhere if None.
+            seed: Of the training; the preset's own if None.
+            changes: Settings that take the place of the preset's; of ``training``, fields.
 
         Returns:
             The method.
+
+        Raises:
+            StlearnError: If a changed setting is out of its range.
+            TypeError: If there is no such setting.
         """
-        return self.method(compute=compute, folder=folder, **self.settings)
+        settings = {**self.settings, **(changes or {})}
+        method = self.method(**self.settings)
+        fields = dict((changes or {}).get("training", {})) | ({} if seed is None else {"seed": seed})
+        settings["training"] = replace(method.options.training, **fields)
+        return self.method(compute=compute, folder=folder, **settings)
 
 
 # ------------------------------------------------------------------------------------------------------------ mclSTExp

@@ -37,8 +37,8 @@ def create_method(name: str, **training: Any) -> Method:
 
     Args:
         name: A key of `METHODS`.
-        **training: For a preset of a method that trains a network: ``compute`` and ``folder``, see
-            `methods.presets.Preset.create`.
+        **training: For a preset of a method that trains a network: ``compute``, ``folder``, ``seed`` and ``changes``,
+            see `methods.presets.Preset.create`.
 
     Returns:
         The method, without a target.

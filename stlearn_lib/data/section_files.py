@@ -1,0 +1,76 @@
+"""A section as a file, ``NAME.h5ad`` with its image beside it: prepared once, read wherever it is needed."""
+
+import shutil
+from pathlib import Path
+
+import anndata
+from anndata import AnnData
+
+from stlearn_lib.cache import written_whole
+from stlearn_lib.data.sections import check_section, image_path_of, metadata_of, section_name
+from stlearn_lib.errors import SectionError
+
+SUFFIX = ".h5ad"
+
+
+def write_section(section: AnnData, folder: Path | str) -> Path:
+    """Write a section, ``NAME.h5ad``, and a copy of its image, so that the folder can be moved as a whole.
+
+    Args:
+        section: The section.
+        folder: Where to; made if need be.
+
+    Returns:
+        The ``.h5ad`` file. Its metadata name the image relative to the folder.
+
+    Raises:
+        SectionError: If it is no section, or its name cannot name a file.
+        ImageError: If its image is gone.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from stlearn_lib.data.synthetic import simulate_section
+        >>> path = write_section(simulate_section("S1", Path(mkdtemp())), mkdtemp())
+        >>> path.name, read_section(path).shape
+        ('S1.h5ad', (168, 200))
+    """
+    check_section(section)
+    name, folder = section_name(section), Path(folder)
+    if Path(name).name != name:
+        raise SectionError(f"section {name!r}: its name cannot name a file.")
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = section.copy()
+    if "image_path" in metadata_of(section):
+        image = image_path_of(section)
+        kept = folder / f"{name}{image.suffix}"
+        if not (kept.exists() and kept.samefile(image)):
+            with written_whole(kept) as path:
+                shutil.copyfile(image, path)
+        metadata_of(copy)["image_path"] = kept.name
+    with written_whole(folder / f"{name}{SUFFIX}") as path:
+        copy.write_h5ad(path, compression="gzip")
+    return folder / f"{name}{SUFFIX}"
+
+
+def read_section(path: Path | str) -> AnnData:
+    """Read a section that `write_section` wrote, or any ``.h5ad`` that keeps the section contract.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The section; the path of its image is resolved against the file's folder.
+
+    Raises:
+        SectionError: If the file cannot be read, or holds no section.
+        ImageError: If its image is gone.
+    """
+    path = Path(path)
+    try:
+        section = anndata.read_h5ad(path)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise SectionError(f"{path} is no readable .h5ad file ({str(error).splitlines()[0]}).") from error
+    if len(section.uns.get("spatial", {})) == 1 and "image_path" in metadata_of(section):
+        metadata_of(section)["image_path"] = str(path.parent / metadata_of(section)["image_path"])
+    check_section(section)
+    return section
