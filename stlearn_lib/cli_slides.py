@@ -1,4 +1,4 @@
-"""The commands of ``stlearn-lib slides``: bags of features and a table in, cross-validated scores out.
+"""The commands of ``stlearn-lib slides``: bags of features and a table in, cross-validated scores and models out.
 
 As in `stlearn_lib.cli`, what takes seconds to import is imported by the command that needs it.
 """
@@ -30,6 +30,10 @@ Patience = Annotated[
 Predictions = Annotated[Path | None, typer.Option(help="Write the predictions here (.csv), a row for each slide.")]
 Figure = Annotated[Path | None, typer.Option(help="Draw Kaplan-Meier curves of high and low risk here (.png, .svg).")]
 Runs = Annotated[Path | None, typer.Option(help="Keep checkpoints and histories here; a stopped run goes on.")]
+Save = Annotated[
+    Path | None,
+    typer.Option(help="Fit on all slides, too, and save the models here: attention and average, for `slides predict`."),
+]
 LAYOUT_HELP = (
     "LAYOUTS: ours has the columns slide and patient; clam (CLAM, MCAT) slide_id and case_id; bcnb is BCNB's clinical "
     "table, saved as CSV, whose Patient ID names both; "
@@ -53,6 +57,7 @@ def classify(
     patience: Patience = None,
     output: Predictions = None,
     runs: Runs = None,
+    save: Save = None,
 ) -> None:
     """Cross-validate the classification of slides: attention pooling, beside a linear model on average features."""
     from stlearn_lib.slides.averages import AverageClassifier
@@ -65,6 +70,7 @@ def classify(
     predictions = _cross_validated(models, cohort, folds, seed, patience, classification_scores)
     if output is not None:
         predictions.to_csv(output, index_label="slide")
+    _save(models, cohort, seed, patience, save)
 
 
 @slides.command(
@@ -88,6 +94,7 @@ def survive(
     output: Predictions = None,
     figure: Figure = None,
     runs: Runs = None,
+    save: Save = None,
 ) -> None:
     """Cross-validate the prediction of survival: attention pooling, beside a linear model on average features."""
     from stlearn_lib.slides.averages import AverageSurvival
@@ -102,6 +109,30 @@ def survive(
     models = {"attention": SlideSurvival(loss=loss, folder=runs, training=training), "average": AverageSurvival()}
     predictions = _cross_validated(models, cohort, folds, seed, patience, survival_scores)
     _write_survival(predictions, output, figure)
+    _save(models, cohort, seed, patience, save)
+
+
+@slides.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="The folder of a saved model: one of the two that --save writes.")],
+    bags: Annotated[list[Path], typer.Argument(help="Bags of the same features, SLIDE.h5.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Write the predictions here (.csv).")],
+    attention: Annotated[
+        Path | None, typer.Option(help="Write where the model looked here, SLIDE.csv and SLIDE.png of each slide.")
+    ] = None,
+) -> None:
+    """Predict slides with a saved model: a row for each, and whether the model was fitted on a slide of this name.
+
+    Example: stlearn-lib slides predict models/attention new/*.h5 --output predictions.csv --attention maps
+    """
+    from stlearn_lib.slides.bags import read_bag
+    from stlearn_lib.slides.prediction import load_slide_model, predict_files, write_attention
+
+    fitted = load_slide_model(model)
+    predict_files(fitted, bags).to_csv(output, index_label="slide")
+    if attention is not None:
+        for bag in bags:
+            write_attention(fitted, read_bag(bag, slide=bag.stem), attention)
 
 
 @slides.command()
@@ -149,6 +180,21 @@ def _cross_validated(models: Any, cohort: Any, n_folds: int, seed: int, patience
         shown.add_row("mean", *(f"{value:.3g}" for value in scored.mean()))
         out.print(shown)
     return next(iter(tables.values()))
+
+
+def _save(models: Any, cohort: Any, seed: int, patience: int | None, folder: Path | None) -> None:
+    """Fit models on all slides, but for those that they stop early by, and save each in a folder of its name."""
+    from stlearn_lib.slides.cross_validation import fit_anew
+    from stlearn_lib.slides.folds import stratified_folds
+
+    if folder is None:
+        return
+    train, validation = cohort, None
+    if patience is not None:
+        fold = stratified_folds(cohort.table, seed=seed)[0]
+        train, validation = cohort.subset(fold.train), cohort.subset(fold.test)
+    for name, model in models.items():
+        out.print(fit_anew(model, "all slides", train, validation).save(folder / name), soft_wrap=True)
 
 
 def _write_survival(predictions: Any, output: Path | None, figure: Path | None) -> None:

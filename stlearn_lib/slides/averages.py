@@ -1,20 +1,27 @@
 """A bag seen in the simplest way, as the average of its features, by a linear model: what attention should beat."""
 
+from typing import Self
+
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stlearn_lib.errors import BagError, NotFittedError
+from stlearn_lib.errors import BagError
 from stlearn_lib.slides.classification import PROBABILITY
 from stlearn_lib.slides.cohorts import Cohort
 from stlearn_lib.slides.pooling import check_widths
 from stlearn_lib.slides.profiles import CoxRidge, Profiles
+from stlearn_lib.slides.saving import SavedModel
 
 
-def average_bags(cohort: Cohort) -> pd.DataFrame:
+def average_bags(cohort: Cohort, n_features: int | None = None) -> pd.DataFrame:
     """Average the features of each bag.
+
+    Args:
+        cohort: The slides.
+        n_features: D that is expected; that of the first bag if None.
 
     Returns:
         A row for each slide, (slides, D).
@@ -30,12 +37,13 @@ def average_bags(cohort: Cohort) -> pd.DataFrame:
     rows: list[np.ndarray] = []
     for slide in cohort.table.index:
         bag = cohort.bag(slide)
-        check_widths([bag], len(rows[0]) if rows else bag.features.shape[1])
+        n_features = n_features or bag.features.shape[1]
+        check_widths([bag], n_features)
         rows.append(bag.features.mean(axis=0, dtype=np.float64))
     return pd.DataFrame(np.stack(rows), index=cohort.table.index)
 
 
-class AverageClassifier:
+class AverageClassifier(SavedModel):
     """Logistic regression on average features, standardised, each class with the same say.
 
     Example:
@@ -45,7 +53,7 @@ class AverageClassifier:
         ['predicted', 'p_high', 'p_low']
     """
 
-    def fit(self, cohort: Cohort, validation: Cohort | None = None) -> "AverageClassifier":
+    def fit(self, cohort: Cohort, validation: Cohort | None = None) -> Self:
         """Learn from a cohort; there is nothing to stop early, so validation slides are not looked at.
 
         Raises:
@@ -53,10 +61,15 @@ class AverageClassifier:
         """
         if "label" not in cohort.table or cohort.table["label"].nunique() < 2:
             raise BagError("classification needs the column label, with two classes or more.")
+        scaler = StandardScaler()
+        inputs = scaler.fit_transform(average_bags(cohort).to_numpy())
         model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
-        self._model = make_pipeline(StandardScaler(), model).fit(
-            average_bags(cohort), cohort.table["label"].astype(str)
-        )
+        model.fit(inputs, cohort.table["label"].astype(str))
+        weights, bias = model.coef_, model.intercept_
+        if len(weights) == 1:  # of two classes sklearn says how far the second is above the first
+            weights, bias = np.vstack([0 * weights, weights]), np.append(0, bias)
+        state = {"mean": scaler.mean_, "spread": scaler.scale_, "weights": weights, "bias": bias}
+        self._set_learnt(state, {"classes": model.classes_.tolist()}, cohort.table.index)
         return self
 
     def predict(self, cohort: Cohort) -> pd.DataFrame:
@@ -64,19 +77,18 @@ class AverageClassifier:
 
         Raises:
             NotFittedError: Before `fit`.
+            BagError: If a bag cannot be read, or is of another width.
         """
-        if not hasattr(self, "_model"):
-            raise NotFittedError("AverageClassifier has to be fitted first: fit(cohort).")
-        shares, classes = self._model.predict_proba(average_bags(cohort)), self._model.classes_
-        predicted = pd.DataFrame({"predicted": classes[shares.argmax(axis=1)]}, index=cohort.table.index)
+        self._check_fitted()
+        learnt, classes = self.state, self.learnt["classes"]
+        averages = average_bags(cohort, len(learnt["mean"])).to_numpy()
+        inputs = (averages - learnt["mean"]) / learnt["spread"]
+        shares = softmax(inputs @ learnt["weights"].T + learnt["bias"], axis=1)
+        predicted = pd.DataFrame({"predicted": np.array(classes)[shares.argmax(axis=1)]}, index=cohort.table.index)
         return predicted.assign(**{f"{PROBABILITY}{name}": shares[:, i] for i, name in enumerate(classes)})
 
-    def unfitted(self) -> "AverageClassifier":
-        """Return a copy that has learnt nothing."""
-        return AverageClassifier()
 
-
-class AverageSurvival:
+class AverageSurvival(SavedModel):
     """`profiles.CoxRidge` on average features.
 
     Example:
@@ -86,16 +98,14 @@ class AverageSurvival:
         ['risk']
     """
 
-    def __init__(self) -> None:
-        self._model = CoxRidge()
-
-    def fit(self, cohort: Cohort, validation: Cohort | None = None) -> "AverageSurvival":
+    def fit(self, cohort: Cohort, validation: Cohort | None = None) -> Self:
         """Learn from a cohort; there is nothing to stop early, so validation slides are not looked at.
 
         Raises:
             BagError: If there is no survival, or no event.
         """
-        self._model = CoxRidge().fit(Profiles(cohort.table, average_bags(cohort)))
+        model = CoxRidge().fit(Profiles(cohort.table, average_bags(cohort)))
+        self._set_learnt(model.state, model.learnt, model.trained_on)
         return self
 
     def predict(self, cohort: Cohort) -> pd.DataFrame:
@@ -103,9 +113,9 @@ class AverageSurvival:
 
         Raises:
             NotFittedError: Before `fit`.
+            BagError: If a bag cannot be read, or is of another width.
         """
-        return self._model.predict(Profiles(cohort.table, average_bags(cohort)))
-
-    def unfitted(self) -> "AverageSurvival":
-        """Return a copy that has learnt nothing."""
-        return AverageSurvival()
+        self._check_fitted()
+        model = CoxRidge()
+        model._set_learnt(self.state, self.learnt, self.trained_on)
+        return model.risks(average_bags(cohort, len(self.state["mean"])))

@@ -52,19 +52,23 @@ class Bag:
             raise BagError(f"bag {self.slide}: features are (N, D) with N and D above 0, not {features.shape}.")
         if not np.issubdtype(features.dtype, np.floating):
             raise BagError(f"bag {self.slide}: features are floating-point numbers, not {features.dtype}.")
+        with np.errstate(over="ignore"):  # what is too large for float32 is named below
+            features = features.astype(np.float32, copy=False)
         wrong = np.flatnonzero(~np.isfinite(features).all(axis=1))
         if len(wrong):
             raise BagError(
                 f"bag {self.slide}: {len(wrong)} of {len(features)} rows of features are not finite, first row "
                 f"{wrong[0]}: extract the slide's features again."
             )
-        object.__setattr__(self, "features", features.astype(np.float32, copy=False))
+        object.__setattr__(self, "features", features)
         if self.coords is not None:
             coords = np.asarray(self.coords)
             if coords.shape != (len(features), 2) or not np.issubdtype(coords.dtype, np.number):
                 raise BagError(
                     f"bag {self.slide}: coords are numbers ({len(features)}, 2), not {coords.dtype} {coords.shape}."
                 )
+            if not np.isfinite(coords).all():
+                raise BagError(f"bag {self.slide}: coords are not finite: nobody knows where these patches lie.")
             object.__setattr__(self, "coords", coords)
 
     def __len__(self) -> int:
@@ -84,7 +88,8 @@ def read_bag(path: Path | str, *, slide: str | None = None, patient: str | None 
         provenance.
 
     Raises:
-        BagError: If the file is missing, truncated or no HDF5, a data set is missing, or what is in it is no bag.
+        BagError: If the file is missing, truncated or no HDF5, a data set is missing, was not written to its end or is
+            too large for memory, or what is in it is no bag.
 
     Example:
         >>> from tempfile import mkdtemp
@@ -102,9 +107,11 @@ def read_bag(path: Path | str, *, slide: str | None = None, patient: str | None 
         with h5py.File(path, "r") as file:
             features = _dataset(file, path, FEATURES)
             if features is None:
-                raise BagError(f"{path} has no data set 'features'; it holds {', '.join(file) or 'nothing'}.")
+                raise BagError(f"{path} has no data set 'features'; it holds {', '.join(map(str, file)) or 'nothing'}.")
             coords, facts = _dataset(file, path, COORDS), _attributes(file)
-    except (OSError, RuntimeError) as error:  # what HDF5 says of a truncated file, and of a damaged block in it
+    except BagError:
+        raise
+    except (OSError, RuntimeError, MemoryError, KeyError, TypeError, ValueError) as error:  # h5py's words for damage
         raise BagError(f"{path} cannot be read as HDF5 ({error}): copy or extract it again.") from error
     named, owner = str(facts.pop("slide", path.stem)), str(facts.pop("patient", ""))
     try:
@@ -167,6 +174,10 @@ def _dataset(file: h5py.File, path: Path, name: str) -> np.ndarray | None:
         return None
     if not isinstance(found, h5py.Dataset):
         raise BagError(f"{path}: {name!r} is a group, not a data set.")
+    if found.size and found.chunks is not None:  # HDF5 reads zeros where nothing was written
+        blocks = int(np.prod([-(-side // length) for side, length in zip(found.shape, found.chunks, strict=True)]))
+        if (written := found.id.get_num_chunks()) < blocks:
+            raise BagError(f"{path}: {name!r} {found.shape} has {written} of {blocks} blocks: extract it again.")
     values: np.ndarray = np.asarray(found[()])
     return values[0] if values.ndim == 3 and len(values) == 1 else values
 

@@ -1,5 +1,7 @@
 """Classes of slides from bags of features: attention pooling, a cross-entropy, and scores that see rare classes."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -34,16 +36,19 @@ class SlideClassifier(SlideModel):
         Ilse, Tomczak and Welling, ICML 2018.
     """
 
-    classes: tuple[str, ...] = ()
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the training slides, sorted; none before `fit`."""
+        return tuple(self.learnt.get("classes", ()))
 
-    def _learn_targets(self, cohort: Cohort) -> None:
+    def _learn_targets(self, cohort: Cohort) -> dict[str, Any]:
         if "label" not in cohort.table:
             raise BagError("classification needs the column label.")
-        self.classes = tuple(sorted(cohort.table["label"].astype(str).unique()))
-        if len(self.classes) < 2:
-            raise BagError(f"all {len(cohort)} slides have the class {self.classes[0]!r}: there is nothing to learn.")
-        counts = cohort.table["label"].astype(str).value_counts()[list(self.classes)].to_numpy()
-        self._weights = torch.from_numpy(len(cohort) / (len(counts) * counts)).float()
+        counts = cohort.table["label"].astype(str).value_counts().sort_index()
+        if len(counts) < 2:
+            raise BagError(f"all {len(cohort)} slides have the class {counts.index[0]!r}: there is nothing to learn.")
+        weights = len(cohort) / (len(counts) * counts)
+        return {"classes": counts.index.tolist(), "class_weights": weights.tolist()}
 
     def _targets(self, cohort: Cohort) -> dict[str, np.ndarray]:
         labels = cohort.table["label"].astype(str)
@@ -52,7 +57,7 @@ class SlideClassifier(SlideModel):
         return {"label": np.searchsorted(self.classes, labels.to_numpy(str))}
 
     def _task(self, network: AttentionPooling) -> PoolingTask:
-        return _ClassTask(network, self._weights)
+        return _ClassTask(network, torch.tensor(self.learnt["class_weights"]))
 
     @property
     def _n_outputs(self) -> int:

@@ -43,10 +43,7 @@ def cross_validate_slides(model: Any, cohort: Any, folds: Iterable[Fold]) -> pd.
         if leaked := leaks(fold, cohort.table["patient"].astype(str).to_dict()):
             raise SplitError(f"{fold.name} tests on patients whom it trains on: {', '.join(leaked[:3])}")
         train, test = cohort.subset(fold.train), cohort.subset(fold.test)
-        fitted = model.unfitted()
-        if getattr(fitted, "folder", None) is not None:
-            fitted.folder = fitted.folder / fold.name
-        fitted.fit(train, cohort.subset(fold.validation)) if fold.validation else fitted.fit(train)
+        fitted = fit_anew(model, fold.name, train, cohort.subset(fold.validation) if fold.validation else None)
         known = test.table[[name for name in TRUTHS if name in test.table]]
         predicted = fitted.predict(test)
         if "risk" in predicted:
@@ -55,6 +52,27 @@ def cross_validate_slides(model: Any, cohort: Any, folds: Iterable[Fold]) -> pd.
         table.insert(0, "fold", fold.name)
         tables.append(table)
     return pd.concat(tables)
+
+
+def fit_anew(model: Any, name: str, train: Any, validation: Any = None) -> Any:
+    """Fit a copy of a model.
+
+    Args:
+        model: As of `cross_validate_slides`.
+        name: Of the run; where the model keeps runs in a folder, this one's is below it.
+        train: What to fit on.
+        validation: Slides to stop early by.
+
+    Returns:
+        The fitted copy.
+
+    Raises:
+        StlearnError: Whatever fitting raises.
+    """
+    fitted = model.unfitted()
+    if getattr(fitted, "folder", None) is not None:
+        fitted.folder = fitted.folder / name
+    return fitted.fit(train) if validation is None else fitted.fit(train, validation)
 
 
 def scores_by_fold(predictions: pd.DataFrame, scores: Callable[[pd.DataFrame], dict[str, float]]) -> pd.DataFrame:

@@ -64,11 +64,12 @@ def export_features(
     patches, name = cut_patches(section, PATCH_PX), section_name(section)
     key = hashlib.blake2b(f"{Path(str(patches.filename)).name} {facts} {chunk}".encode(), digest_size=8).hexdigest()
     path = Path(folder) / f"{name}.h5"
-    if path.is_file():
-        if _key_of(path) == key:
-            return path
-        raise BagError(f"{path} holds other features: remove it, or choose another folder.")
     parts = path.with_name(f".{name}-{key}")
+    if path.is_file():
+        if _key_of(path) != key:
+            raise BagError(f"{path} holds other features: remove it, or choose another folder.")
+        shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed before it could
+        return path
     parts.mkdir(parents=True, exist_ok=True)
     starts = range(0, len(patches), chunk)
     for start in tqdm(starts, desc=f"{name} {features}", unit="chunk", disable=None if progress else True):
@@ -80,7 +81,7 @@ def export_features(
     side = window_px(section, PATCH_PX)
     bag = section_bag(section, values, {**facts, **_facts_of(section), "patch_size_level0": side, "key": key})
     corners = np.floor(section.obsm["spatial"]).astype(np.int64) - side // 2
-    write_bag(Bag(bag.slide, bag.features, corners, bag.patient, bag.provenance), path)
+    write_bag(Bag(bag.slide, bag.features, corners, bag.patient, bag.provenance), parts / path.name).replace(path)
     shutil.rmtree(parts)
     return path
 

@@ -3,10 +3,10 @@
 import copy
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,10 @@ from torch.nn.utils.rnn import pad_sequence
 from torchmil.nn import AttentionPool, masked_softmax
 
 from stlearn_lib.data.spots import SpotTable
-from stlearn_lib.errors import BagError, NotFittedError
+from stlearn_lib.errors import BagError
 from stlearn_lib.slides.bags import Bag
 from stlearn_lib.slides.cohorts import Cohort
+from stlearn_lib.slides.saving import SavedModel
 from stlearn_lib.training import Compute, Task, TrainingSettings, fit
 
 TRAINING = TrainingSettings(
@@ -96,6 +97,10 @@ class PoolingSettings:
     dropout: float = 0.25
     training: TrainingSettings = field(default=TRAINING)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.training, Mapping):  # from a JSON file
+            object.__setattr__(self, "training", TrainingSettings(**self.training))
+
 
 class BagTable(SpotTable):
     """Slides as rows for `training.fit`: targets in columns, bags read when a batch needs them and filled up.
@@ -146,7 +151,7 @@ class PoolingTask(Task):
         return {"dropout": [module.p for module in self.network.modules() if isinstance(module, nn.Dropout)]}
 
 
-class SlideModel(ABC):
+class SlideModel(SavedModel, ABC):
     """Attention pooling, trained on a cohort; a subclass says what is predicted and by which loss.
 
     Args:
@@ -164,13 +169,22 @@ class SlideModel(ABC):
         progress: bool = True,
         **settings: Any,
     ) -> None:
+        super().__init__()
         self.compute, self.progress = compute, progress
         self.folder = None if folder is None else Path(folder)
         self.options = PoolingSettings(**settings)
-        self.history = pd.DataFrame()
         self._network: AttentionPooling | None = None
 
-    def fit(self, cohort: Cohort, validation: Cohort | None = None) -> "SlideModel":
+    @property
+    def history(self) -> pd.DataFrame:
+        """The training's history, see `training.fit`; empty before."""
+        return pd.DataFrame(self.learnt.get("history", []))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that build this model again; not devices and folders, which belong to a machine."""
+        return asdict(self.options)
+
+    def fit(self, cohort: Cohort, validation: Cohort | None = None) -> Self:
         """Train on a cohort.
 
         Args:
@@ -184,11 +198,11 @@ class SlideModel(ABC):
             BagError: If the cohort lacks what is predicted, or bags are of different widths.
             TrainingError: As `training.fit`.
         """
-        self._learn_targets(cohort)
+        self.learnt, self.trained_on = self._learn_targets(cohort), ()
         n_features = cohort.bag(cohort.table.index[0]).features.shape[1]
         network = self._new_network(n_features)
         network.mean, network.spread = _instance_moments(cohort, n_features)
-        self.history = fit(
+        history = fit(
             self._task(network),
             BagTable(cohort, self._targets(cohort)),
             self.options.training,
@@ -198,6 +212,9 @@ class SlideModel(ABC):
             progress=self.progress,
         )
         self._network = network.eval()
+        self.state = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
+        self.learnt["history"] = history.to_dict("records")
+        self.trained_on = tuple(map(str, cohort.table.index))
         return self
 
     def predict(self, cohort: Cohort) -> pd.DataFrame:
@@ -223,15 +240,15 @@ class SlideModel(ABC):
         shares: np.ndarray = self._pooled(bag).attention[0].cpu().numpy()
         return shares
 
-    def unfitted(self) -> "SlideModel":
-        """Return a copy that has learnt nothing."""
+    def unfitted(self) -> Self:
+        """Return a copy, with the same devices and folder, that has learnt nothing."""
         other = copy.copy(self)
-        other._network, other.history = None, pd.DataFrame()
+        other.state, other.learnt, other.trained_on, other._network = {}, {}, (), None
         return other
 
     @abstractmethod
-    def _learn_targets(self, cohort: Cohort) -> None:
-        """Learn from the training slides what there is to predict, such as the classes."""
+    def _learn_targets(self, cohort: Cohort) -> dict[str, Any]:
+        """Return what there is to predict, such as the classes, learnt from the training slides; plain JSON values."""
 
     @abstractmethod
     def _targets(self, cohort: Cohort) -> dict[str, np.ndarray]:
@@ -256,13 +273,19 @@ class SlideModel(ABC):
             torch.default_generator.manual_seed(o.training.seed)
             return AttentionPooling(n_features, self._n_outputs, o.width, o.attention_width, o.dropout)
 
+    def _set_learnt(self, state: dict[str, np.ndarray], learnt: dict[str, Any], trained_on: Iterable[str]) -> None:
+        super()._set_learnt(state, learnt, trained_on)
+        network = self._new_network(len(state["mean"]))
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+        self._network = network.eval()
+
     @torch.inference_mode()
     def _pooled(self, bag: Bag) -> Pooled:
-        if self._network is None:
-            raise NotFittedError(f"{type(self).__name__} has to be fitted first: fit(cohort).")
-        check_widths([bag], len(self._network.mean))
-        features = _tensor(bag)[None].to(self._network.mean.device)
-        pooled: Pooled = self._network(features, torch.ones(features.shape[:2], device=features.device))
+        self._check_fitted()
+        network: Any = self._network
+        check_widths([bag], len(network.mean))
+        features = _tensor(bag)[None].to(network.mean.device)
+        pooled: Pooled = network(features, torch.ones(features.shape[:2], device=features.device))
         return pooled
 
 

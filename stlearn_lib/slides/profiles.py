@@ -6,6 +6,7 @@ Where no slides are at hand this is a real survival problem; where they are, it 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,11 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from stlearn_lib.errors import BagError, NotFittedError
+from stlearn_lib.errors import BagError
 from stlearn_lib.slides.bags import unknown_slides
 from stlearn_lib.slides.cohorts import check_survival
 from stlearn_lib.slides.hazards import cox_loss
+from stlearn_lib.slides.saving import SavedModel
 
 RNA = "_rnaseq"
 CLIP = 3.0  # spreads from the mean; the table's z-scores go up to thousands
@@ -91,7 +93,7 @@ def read_mcat_profiles(path: Path | str) -> Profiles:
     return Profiles(table, rows[[name for name in rows if str(name).endswith(RNA)]])
 
 
-class CoxRidge:
+class CoxRidge(SavedModel):
     r"""A linear Cox model on principal components, penalised by the square of its weights.
 
     $$\min_\beta\; \frac{n_e}{n} L_{cox}(X\beta) + \frac{\lambda}{2} \lVert\beta\rVert^2$$
@@ -122,11 +124,19 @@ class CoxRidge:
     def __init__(self, *, n_components: int | None = 20, penalty: float = 0.1) -> None:
         if penalty < 0 or (n_components is not None and n_components < 1):
             raise BagError(f"a penalty is 0 or more and components 1 or more, not {penalty} and {n_components}.")
+        super().__init__()
         self.n_components, self.penalty = n_components, penalty
-        self.weights = np.empty(0)
-        """β, one for each component; empty before `fit`."""
 
-    def fit(self, profiles: Profiles) -> "CoxRidge":
+    @property
+    def weights(self) -> np.ndarray:
+        """β, one for each component; empty before `fit`."""
+        return self.state.get("weights", np.empty(0))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that build this model again."""
+        return {"n_components": self.n_components, "penalty": self.penalty}
+
+    def fit(self, profiles: Profiles) -> Self:
         """Learn from patients.
 
         Raises:
@@ -136,36 +146,48 @@ class CoxRidge:
             raise BagError(f"none of {len(profiles)} patients has an event: there is nothing to learn.")
         values = profiles.values.to_numpy(float)
         spread = values.std(axis=0)
-        self._mean, self._spread = values.mean(axis=0), np.where(spread > 0, spread, 1)
-        self._pca = None
+        self.learnt = {"columns": [str(name) for name in profiles.values]}
+        self.state = {"mean": values.mean(axis=0), "spread": np.where(spread > 0, spread, 1)}
+        self.trained_on = tuple(map(str, profiles.table.index))
         if self.n_components is not None:
-            n_components = min(self.n_components, *values.shape)
-            self._pca = PCA(n_components, whiten=True, random_state=0).fit(self._scaled(profiles))
-        self.weights = _minimise(self.inputs(profiles), profiles.table, self.penalty)
+            pca = PCA(min(self.n_components, *values.shape), random_state=0).fit(self._inputs(profiles.values))
+            spreads = np.maximum(np.sqrt(pca.explained_variance_), np.finfo(float).eps)
+            self.state |= {"centre": pca.mean_, "axes": pca.components_.T / spreads}
+        self.state["weights"] = _minimise(self.inputs(profiles), profiles.table, self.penalty)
         return self
 
     def inputs(self, profiles: Profiles) -> np.ndarray:
         """Return what the linear model sees of patients, (N, K)."""
-        scaled = self._scaled(profiles)
-        inputs: np.ndarray = scaled if self._pca is None else self._pca.transform(scaled)
-        return inputs
+        return self._inputs(profiles.values)
 
     def predict(self, profiles: Profiles) -> pd.DataFrame:
         """Return ``risk``, the log-hazard, of each patient.
 
         Raises:
             NotFittedError: Before `fit`.
+            BagError: If the columns are not those of training.
         """
-        if not self.weights.size:
-            raise NotFittedError("CoxRidge has to be fitted first: fit(profiles).")
-        return pd.DataFrame({"risk": self.inputs(profiles) @ self.weights}, index=profiles.table.index)
+        return self.risks(profiles.values)
 
-    def unfitted(self) -> "CoxRidge":
-        """Return a copy that has learnt nothing."""
-        return CoxRidge(n_components=self.n_components, penalty=self.penalty)
+    def risks(self, values: pd.DataFrame) -> pd.DataFrame:
+        """Return ``risk`` of rows whose survival nobody knows yet, (patients, features).
 
-    def _scaled(self, profiles: Profiles) -> np.ndarray:
-        return np.clip((profiles.values.to_numpy(float) - self._mean) / self._spread, -CLIP, CLIP)
+        Raises:
+            NotFittedError: Before `fit`.
+            BagError: If the columns are not those of training.
+        """
+        return pd.DataFrame({"risk": self._inputs(values) @ self.weights}, index=values.index)
+
+    def _inputs(self, values: pd.DataFrame) -> np.ndarray:
+        self._check_fitted()
+        if (columns := [str(name) for name in values]) != self.learnt["columns"]:
+            wanted = self.learnt["columns"]
+            raise BagError(
+                f"the model was fitted on {len(wanted)} columns, {wanted[0]} to {wanted[-1]}, not on these "
+                f"{len(columns)}: pass the same in the same order."
+            )
+        scaled = np.clip((values.to_numpy(float) - self.state["mean"]) / self.state["spread"], -CLIP, CLIP)
+        return (scaled - self.state["centre"]) @ self.state["axes"] if "axes" in self.state else scaled
 
 
 def _minimise(inputs: np.ndarray, table: pd.DataFrame, penalty: float) -> np.ndarray:

@@ -43,21 +43,24 @@ class SlideSurvival(SlideModel):
         if loss not in ("cox", "discrete") or n_intervals < 2:
             raise BagError(f"loss is cox or discrete, with 2 intervals or more; not {loss!r} with {n_intervals}.")
         self.loss, self.n_intervals = loss, n_intervals
-        self._edges = np.empty(0)
 
-    def _learn_targets(self, cohort: Cohort) -> None:
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that build this model again."""
+        return {"loss": self.loss, "n_intervals": self.n_intervals, **super().settings()}
+
+    def _learn_targets(self, cohort: Cohort) -> dict[str, Any]:
         check_survival(cohort.table)
         seen = cohort.table["event"].astype(bool)
         if not seen.any():
             raise BagError(f"none of {len(cohort)} slides has an event: there is nothing to learn.")
         quantiles = np.linspace(0, 1, self.n_intervals + 1)[1:-1]
-        self._edges = np.quantile(cohort.table.loc[seen, "time"].to_numpy(float), quantiles)
+        return {"edges": np.quantile(cohort.table.loc[seen, "time"].to_numpy(float), quantiles).tolist()}
 
     def _targets(self, cohort: Cohort) -> dict[str, np.ndarray]:
         check_survival(cohort.table)
         times = cohort.table["time"].to_numpy(np.float32)
         events = cohort.table["event"].to_numpy(np.int64)
-        return {"time": times, "event": events, "interval": intervals_of(times, self._edges)}
+        return {"time": times, "event": events, "interval": intervals_of(times, self.learnt["edges"])}
 
     def _task(self, network: AttentionPooling) -> PoolingTask:
         return _SurvivalTask(network, self.loss)

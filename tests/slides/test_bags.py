@@ -79,6 +79,9 @@ def test_trident_finds_the_patch_size_at_the_coordinates(tmp_path):
         ),
         ({"features": np.zeros((2, 4)), "coords": [[b"a", b"b"]] * 2}, "coords are numbers"),
         ({"features/inside": np.zeros((2, 4))}, "'features' is a group"),
+        ({"features": h5py.Empty("f4")}, r"\(N, D\) with N and D above 0, not \(\)"),
+        ({"features": np.array([[1e39, 0], [0, 0]])}, "1 of 2 rows of features are not finite, first row 0"),
+        ({"features": np.zeros((2, 4)), "coords": np.full((2, 2), np.nan)}, "coords are not finite"),
     ],
 )
 def test_broken_files_are_named(tmp_path, datasets, message):
@@ -96,6 +99,41 @@ def test_a_truncated_file_is_named_wherever_it_ends(tmp_path, share):
     cut.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(BagError, match=r"cut\.h5 cannot be read as HDF5"):
         read_bag(cut)
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks", "message"),
+    [
+        ((9, 4), (2, 4), r"'features' \(9, 4\) has 2 of 5 blocks: extract it again"),
+        ((10**12, 1024), (1, 1024), "has 4 of 1000000000000 blocks"),
+        ((10**12, 1024), None, "cannot be read as HDF5 .*Unable to allocate"),
+    ],
+)
+def test_a_file_that_promises_more_than_it_holds(tmp_path, shape, chunks, message):
+    with h5py.File(tmp_path / "promise.h5", "w") as file:
+        features = file.create_dataset("features", shape, np.float32, chunks=chunks)
+        if chunks:
+            features[:4] = 1
+    with pytest.raises(BagError, match=message) as raised:
+        read_bag(tmp_path / "promise.h5")
+    assert "promise.h5" in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"slide,label\n", b"\x89HDF\r\n\x1a\n"])
+def test_what_is_no_hdf5(tmp_path, content):
+    (tmp_path / "other.h5").write_bytes(content)
+    with pytest.raises(BagError, match=r"other\.h5 cannot be read as HDF5"):
+        read_bag(tmp_path / "other.h5")
+
+
+def test_files_grown_as_trident_and_clam_grow_them(tmp_path):
+    """Both append batch after batch to chunked data sets without an end."""
+    with h5py.File(tmp_path / "grown.h5", "w") as file:
+        file.create_dataset("features", (2, 3), np.float16, maxshape=(None, 3), chunks=(1, 3), compression="gzip")
+        for n in (2, 4):
+            file["features"].resize(n, axis=0)
+            file["features"][n - 2 :] = n
+    np.testing.assert_array_equal(read_bag(tmp_path / "grown.h5").features[:, 0], [2, 2, 4, 4])
 
 
 def test_missing_file(tmp_path):

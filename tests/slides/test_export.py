@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -63,6 +68,17 @@ def test_a_stopped_export_goes_on(small, tmp_path, monkeypatch):
     np.testing.assert_allclose(read_bag(path).features, colour_texture_statistics(cut_patches(small)), rtol=1e-5)
     assert export_features(small, "colour_texture", tmp_path, chunk=8, progress=False) == path and len(seen) == 4
     assert [entry.name for entry in tmp_path.iterdir()] == ["S1.h5"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_export_goes_on(tmp_path):
+    """Killed in every moment that matters, the file is that of an undisturbed run, and nothing lies beside it."""
+    script = Path(__file__).with_name("killed_export.py")
+    subprocess.run([sys.executable, script, tmp_path], check=True, timeout=120)
+    left = {moment.name: {file.name: file.read_bytes() for file in moment.iterdir()} for moment in tmp_path.iterdir()}
+    assert len(left) == 7 and set(left["never"]) == {"S1.h5"}
+    for moment, files in left.items():
+        assert files == left["never"], moment
 
 
 def test_other_features_are_not_overwritten(small, tmp_path):

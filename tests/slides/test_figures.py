@@ -4,6 +4,7 @@ from lifelines.datasets import load_waltons
 from lifelines.statistics import logrank_test
 from matplotlib.figure import Figure
 
+from stlearn_lib.datasets import load_sections
 from stlearn_lib.errors import BagError, EvaluationError
 from stlearn_lib.slides.bags import Bag
 from stlearn_lib.slides.figures import log_rank_p, plot_attention, plot_survival
@@ -58,6 +59,19 @@ def test_attention_over_a_section_and_over_a_bag(section, simulated):
     assert "simulated" in [text.get_text() for text in ax.texts]
     ax = plot_attention(section, np.arange(168) / np.arange(168).sum(), Figure().subplots())
     np.testing.assert_allclose(ax.collections[0].get_array().mean(), 1)
+
+
+def test_attention_over_a_real_section_lies_on_its_tissue(mirror):
+    (section,) = load_sections(["A1"], allow_simulated=False)
+    ax = plot_attention(section, np.full(346, 1 / 346), Figure().subplots())
+    (tissue,), (circles,) = ax.images, ax.collections
+    left, right, bottom, top = tissue.get_extent()
+    image = np.asarray(tissue.get_array())
+    rows, columns = image.shape[:2]
+    x, y = section.obsm["spatial"].T
+    at = ((y - top) / (bottom - top) * rows).astype(int), ((x - left) / (right - left) * columns).astype(int)
+    corner = image[: rows // 50, : columns // 50]
+    assert len(circles.get_paths()) == 346 and image[at].mean() < corner.mean() - 40, "stained, where glass is bright"
 
 
 def test_attention_that_does_not_fit(section, ax):

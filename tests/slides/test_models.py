@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from stlearn_lib.datasets import load_sections
 from stlearn_lib.errors import BagError, EvaluationError, NotFittedError, SplitError, TrainingError
@@ -155,6 +158,18 @@ def test_average_bags_and_their_classifier(simulated):
     )
     predictions = cross_validate_slides(AverageClassifier(), simulated, stratified_folds(simulated.table, n_splits=3))
     assert scores_by_fold(predictions, classification_scores)["auc"].min() > 0.8
+
+
+@pytest.mark.parametrize("labels", ["high low", "a b c"])
+def test_the_average_classifier_is_sklearns(simulated, labels):
+    labels = np.array(labels.split())[np.arange(120) % len(labels.split())]
+    cohort = replace(simulated, table=simulated.table.assign(label=labels))
+    model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
+    expected = make_pipeline(StandardScaler(), model).fit(average_bags(cohort).to_numpy(), labels)
+    predicted = AverageClassifier().fit(cohort).predict(cohort)
+    shares = predicted[[f"p_{name}" for name in expected.classes_]]
+    np.testing.assert_allclose(shares, expected.predict_proba(average_bags(cohort).to_numpy()), rtol=1e-9)
+    np.testing.assert_array_equal(predicted["predicted"], expected.predict(average_bags(cohort).to_numpy()))
 
 
 def test_scores_are_those_of_sklearn():

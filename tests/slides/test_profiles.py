@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from lifelines import CoxPHFitter
 from lifelines.utils import concordance_index as of_lifelines
+from sklearn.decomposition import PCA
 
 import data_registry
 from stlearn_lib.errors import BagError, NotFittedError
@@ -32,6 +33,22 @@ def test_weights_are_those_of_lifelines(tied, penalty):
     model = CoxRidge(n_components=5, penalty=penalty).fit(profiles)
     fitted = lifelines_fit(model.inputs(profiles), profiles.table, penalty)
     np.testing.assert_allclose(model.weights, fitted.params_, atol=2e-3)
+
+
+def test_components_are_sklearns_whitened():
+    profiles = simulate_profiles(60, seed=0)
+    values = profiles.values.to_numpy()
+    scaled = np.clip((values - values.mean(axis=0)) / values.std(axis=0), -3, 3)
+    expected = PCA(4, whiten=True, random_state=0).fit_transform(scaled)
+    np.testing.assert_allclose(CoxRidge(n_components=4).fit(profiles).inputs(profiles), expected, atol=1e-9)
+
+
+def test_other_columns_are_refused():
+    profiles = simulate_profiles(60, seed=0)
+    model = CoxRidge().fit(profiles)
+    for values in (profiles.values.iloc[:, ::-1], profiles.values.iloc[:, :4]):
+        with pytest.raises(BagError, match="fitted on 10 columns, 0 to 9, not on these"):
+            model.predict(Profiles(profiles.table, values))
 
 
 def test_the_known_hazard_is_found():
