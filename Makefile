@@ -9,7 +9,7 @@ PY          := $(VENV)/bin/python
 ENV         := $(VENV)/.installed
 
 # What the chapters compute on: when it changes, they are all executed again.
-INPUTS      := data_registry.py constraints.txt $(shell find stlearn_lib -name '*.py' | LC_ALL=C sort)
+INPUTS      := data_registry.py constraints.txt $(wildcard results/*.yaml results/*.parquet) $(shell find stlearn_lib -name '*.py' | LC_ALL=C sort)
 NOTEBOOKS   := --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 # Chapters run in book/: folders that are named relative to this one are handed on in full.
@@ -39,7 +39,10 @@ $(ENV): pyproject.toml $(CONSTRAINTS)
 data: $(ENV) ## Fetch the sections that the book reads, and say whether they are real
 	$(PY) book/fetch_data.py
 
-# Jupyter's cache of executed chapters knows their text only, so it is thrown away when code, versions or data change.
+# Chapters are executed side by side, as many as there are cores, into Jupyter's cache, from which the book takes them;
+# what failed there is executed again and reported by the book. The cache knows the chapters' text only, so it is thrown
+# away when code, versions or data change.
+book: export JUPYTERCACHE := $(CURDIR)/_build/.jupyter_cache
 book: $(ENV) ## Execute every chapter and build _build/html/index.html
 	@mkdir -p _build
 	$(PY) book/fetch_data.py > _build/inputs.new
@@ -47,6 +50,9 @@ book: $(ENV) ## Execute every chapter and build _build/html/index.html
 	@cmp -s _build/inputs.new _build/inputs || rm -rf _build/.jupyter_cache
 	@mv _build/inputs.new _build/inputs
 	@rm -rf _build/html
+	@mkdir -p $(JUPYTERCACHE)
+	$(VENV)/bin/jcache notebook add book/*.ipynb
+	$(VENV)/bin/jcache project execute --executor local-parallel --timeout 600 --verbosity WARNING
 	$(VENV)/bin/jupyter-book build . --all --nitpick --warningiserror --keep-going
 
 check-book: $(ENV) ## Check the pages that `make book` made: links, alternative texts, data
@@ -56,8 +62,8 @@ notebooks: $(ENV) ## Execute the chapters in place: the outputs that are committ
 	$(PY) book/chapters.py
 
 # Two workers on two cores: more threads in each would only get in one another's way.
-test: export OPENBLAS_NUM_THREADS ?= 1
-test: export OMP_NUM_THREADS ?= 1
+book test: export OPENBLAS_NUM_THREADS ?= 1
+book test: export OMP_NUM_THREADS ?= 1
 test: $(ENV) ## Run unit tests, doctests, reference values and the notebooks
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(NOTEBOOKS)
 
