@@ -112,7 +112,9 @@ def survive(
     _save(models, cohort, seed, patience, save)
 
 
-@slides.command()
+@slides.command(
+    epilog="Example: stlearn-lib slides predict models/attention new/*.h5 --output predictions.csv --attention maps"
+)
 def predict(
     model: Annotated[Path, typer.Argument(help="The folder of a saved model: one of the two that --save writes.")],
     bags: Annotated[list[Path], typer.Argument(help="Bags of the same features, SLIDE.h5.")],
@@ -121,10 +123,7 @@ def predict(
         Path | None, typer.Option(help="Write where the model looked here, SLIDE.csv and SLIDE.png of each slide.")
     ] = None,
 ) -> None:
-    """Predict slides with a saved model: a row for each, and whether the model was fitted on a slide of this name.
-
-    Example: stlearn-lib slides predict models/attention new/*.h5 --output predictions.csv --attention maps
-    """
+    """Predict slides with a saved model: a row for each, and whether the model was fitted on a slide of this name."""
     from stlearn_lib.slides.bags import read_bag
     from stlearn_lib.slides.prediction import load_slide_model, predict_files, write_attention
 
