@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import data_registry
@@ -219,5 +220,5 @@ def main() -> None:
     try:
         app()
     except (StlearnError, data_registry.DataError, OSError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", soft_wrap=True)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)

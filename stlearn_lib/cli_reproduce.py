@@ -34,7 +34,7 @@ def list_experiments(names: Names = None) -> None:
     from stlearn_lib.reproduction.published import read_published
 
     published = read_published().groupby("experiment")["value"].size()
-    table = Table(Column("name", overflow="fold"), "what it is", "data", "published numbers")
+    table = Table(Column("name", no_wrap=True), "what it is", "data", "published numbers")
     for experiment in experiments_of(names or ["*"]):
         table.add_row(experiment.name, experiment.what, experiment.data, str(published.get(experiment.name, "")))
     out.print(table)
@@ -49,11 +49,13 @@ def show(name: str, prepared: Prepared = None) -> None:
     from stlearn_lib.reproduction.published import read_published
     from stlearn_lib.reproduction.status import missing_data
 
-    (experiment,) = experiments_of([name])
+    experiment, *others = experiments_of([name])
+    if others:
+        raise typer.BadParameter(f"{name} names {1 + len(others)} experiments: show one of them")
     facts = Table(show_header=False, box=None)
     for field, value in asdict(experiment).items():
-        facts.add_row(field, str(value))
-    facts.add_row("missing", missing_data(experiment, prepared) or "nothing")
+        facts.add_row(field, escape(str(value)))
+    facts.add_row("missing", escape(missing_data(experiment, prepared)) or "nothing")
     out.print(facts)
     published = read_published()
     table = Table("measure", "published", "setting", "grade", "read in")
@@ -63,7 +65,7 @@ def show(name: str, prepared: Prepared = None) -> None:
         out.print(table)
 
 
-@reproduce.command()
+@reproduce.command(epilog="Example: stlearn-lib reproduce run 'within-C/*' --seeds 0")
 def run(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Experiments, or patterns: 'within-C/*'.")],
     folds: Annotated[str | None, typer.Option(help="Names of folds, with commas between; or all.")] = None,
@@ -84,7 +86,7 @@ def run(
     """Run experiments, each fold with each seed, and write the ledger; what is there already is not run again.
 
     Every task's result is kept when it ends, so a run that was stopped goes on. A changed setting, code version or data
-    makes new rows beside the old ones. Example: stlearn-lib reproduce run 'within-C/*' --seeds 0
+    makes new rows beside the old ones.
     """
     from stlearn_lib.reproduction.catalogue import experiments_of
     from stlearn_lib.reproduction.engines import run_here, run_on_ray
@@ -95,6 +97,8 @@ def run(
 
     if engine not in ("here", "ray"):
         raise typer.BadParameter(f"--engine is here or ray, not {engine!r}")
+    if engine == "ray" and devices * nodes > 1:
+        raise typer.BadParameter("--engine ray gives each task one device: leave out --devices and --nodes")
     settings: dict[str, Any] = {"preset": preset, "device": device, "devices": devices, "nodes": nodes}
     settings |= {"precision": precision, "prepared": _text(prepared), "runs": _text(runs)}
     tasks, absent = [], []
@@ -121,8 +125,7 @@ def run(
             bar.update(work, advance=1, description=task.label)
     if not is_first_process():
         return
-    if len(done) < len(tasks) or not (results / "ledger.parquet").exists():
-        _gather(store)
+    _gather(store)  # in any case: another run may have been stopped before
     out.print(f"{len(pending) - len(failed)} computed, {len(done)} were there, {len(failed)} failed.")
     for line in (*failed, *absent):
         out.print(line, soft_wrap=True, markup=False)
@@ -137,7 +140,7 @@ def status(names: Names = None, results: Results = HERE, prepared: Prepared = No
     from stlearn_lib.reproduction.status import progress_of
     from stlearn_lib.reproduction.store import Store
 
-    table = Table(Column("name", overflow="fold"), "done", "other settings, code or data", "missing")
+    table = Table(Column("name", no_wrap=True), "done", "other versions", "missing")
     missing: dict[str, str] = {}
     for row in progress_of(experiments_of(names or ["*"]), Store(results), prepared):
         number = missing.setdefault(row.missing, f"[{len(missing) + 1}]") if row.missing else ""
@@ -161,7 +164,7 @@ def show_table(
 
     chosen = [experiment.name for experiment in experiments_of(names or ["*"])]
     rows = compare_published(Store(results).rows(), chosen, measures.split(","))
-    table = Table(Column("experiment", overflow="fold"), "with", "measure", "published", "found", "seeds", "sections")
+    table = Table(Column("experiment", no_wrap=True), "with", "measure", "published", "found", "seeds", "sections")
     for row in rows.to_dict("records"):
         found = f"{row['mean']:.3f}" if row["n_seeds"] else ""
         if row["n_seeds"] > 1:
@@ -186,7 +189,7 @@ def _progress() -> Progress:
 
 
 def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+    return None if path is None else str(path.absolute())
 
 
 def _split(words: str | None) -> list[str] | None:

@@ -56,7 +56,7 @@ def paired_difference(
         The `Difference`, first minus second.
 
     Raises:
-        ReproductionError: If results are missing, or are of other sections or genes.
+        ReproductionError: If results are missing or undefined, or are of other sections or genes.
 
     Example:
         >>> rows = [(key, 0, "S1", f"G{i}", r, i) for key, r in (("a", 0.5), ("b", 0.4)) for i in range(9)]
@@ -83,6 +83,8 @@ def paired_difference(
     whole = _mean(
         r_first.values.mean(axis=0) - r_second.values.mean(axis=0), counted.astype(float), np.ones(n_sections)
     )
+    if np.isnan(whole):
+        raise ReproductionError("no gene has a correlation in both: a constant prediction has none.")
     low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     n_seeds = len(r_first.values), len(r_second.values)
     return Difference(whole, float(low), float(high), n_sections, n_genes, n_seeds)
@@ -106,6 +108,8 @@ def _correlations(genes: pd.DataFrame, keys: Sequence[str]) -> _Correlations:
     tests, genes_of = sorted(set(own["test"])), sorted(set(own["gene"]))
     r = own.set_index(["seed", "test", "gene"])["r"].unstack("gene")[genes_of]
     whole = [part.droplevel("seed") for _, part in r.groupby(level="seed") if len(part) == len(tests)]
+    if not whole:
+        raise ReproductionError("no seed has all test sections: run the folds that are missing.")
     mean = own.drop_duplicates(["test", "gene"]).set_index(["test", "gene"])["mean"].unstack("gene")[genes_of]
     ranks = mean.loc[tests].rank(axis=1, ascending=False, method="first").to_numpy()
     values = np.stack([part.loc[tests].to_numpy(float) for part in whole])

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import data_registry
 from stlearn_lib.errors import ReproductionError, StlearnError
 from stlearn_lib.reproduction.tasks import Result, Task, run_task
 
@@ -52,7 +53,8 @@ def run_on_ray(
         Outcomes, as they come.
 
     Raises:
-        ReproductionError: If Ray is not installed, or the cluster cannot be reached or has no room for a task.
+        ReproductionError: If Ray is not installed, or the cluster cannot be reached or has no machine with room for a
+            task.
 
     Reference:
         Moritz et al., Ray: a distributed framework for emerging AI applications, OSDI 2018.
@@ -61,19 +63,29 @@ def run_on_ray(
         import ray
     except ImportError as error:
         raise ReproductionError("the engine ray needs Ray: pip install 'stlearn-lib[ray]'.") from error
+    if not (cpus >= 0 and gpus >= 0) or (gpus > 1 and gpus % 1):
+        raise ReproductionError(
+            f"a task takes no {cpus:g} cores and {gpus:g} GPUs: shares are 0 or more, and more than one GPU are whole."
+        )
+    if not tasks:
+        return
     own = {name: value for name, value in os.environ.items() if name.startswith(("STLEARN_", "OMP_", "OPENBLAS_"))}
     started = not ray.is_initialized()
     if started:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
         try:
-            ray.init(address=address, log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": own})
+            ray.init(
+                address=address or "local", log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": own}
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ReproductionError(f"no Ray cluster at {address}: {error}") from error
     try:
-        room = ray.cluster_resources()
-        if cpus > room.get("CPU", 0) or gpus > room.get("GPU", 0):
+        rooms = [(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)) for node in ray.nodes()]
+        if not any(cpus <= cores and gpus <= cards for cores, cards in rooms):
+            cores, cards = (max(room) for room in zip(*rooms, strict=True))
             raise ReproductionError(
-                f"a task takes {cpus:g} cores and {gpus:g} GPUs, but the cluster has {room.get('CPU', 0):g} and "
-                f"{room.get('GPU', 0):g}: lower --cpus-per-task or --gpus-per-task."
+                f"a task takes {cpus:g} cores and {gpus:g} GPUs, but no machine of the cluster has more than {cores:g} "
+                f"and {cards:g}, or not both: lower --cpus-per-task or --gpus-per-task."
             )
         attempt = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=retries)(_attempt)
         waiting = {attempt.remote(task): task for task in tasks}
@@ -82,6 +94,8 @@ def run_on_ray(
             task = waiting.pop(ended)
             try:
                 yield ray.get(ended)
+            except ray.exceptions.RayTaskError:  # raised by the task, as it would be here
+                raise
             except ray.exceptions.RayError as error:
                 yield Outcome(task, None, f"its worker died {retries + 1} times: {str(error).splitlines()[0]}")
     finally:
@@ -92,9 +106,5 @@ def run_on_ray(
 def _attempt(task: Task, run: Callable[[Task], Result] = run_task) -> Outcome:
     try:
         return Outcome(task, run(task), "")
-    except (StlearnError, OSError) as error:
+    except (StlearnError, data_registry.DataError, OSError) as error:
         return Outcome(task, None, str(error))
-    except Exception as error:
-        if type(error).__module__ == "data_registry":
-            return Outcome(task, None, str(error))
-        raise

@@ -1,7 +1,6 @@
 """The ledger read: what we found beside what was published, and which differences are larger than the noise."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -10,12 +9,6 @@ from stlearn_lib.errors import ReproductionError
 from stlearn_lib.evaluation.cross_validation import POOLED
 from stlearn_lib.reproduction.published import read_published, results_folder
 from stlearn_lib.reproduction.store import Store
-
-
-@lru_cache(1)
-def _committed(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    store = Store(folder)
-    return store.rows(), store.genes()
 
 
 def read_ledger(folder: Path | str | None = None) -> pd.DataFrame:
@@ -30,7 +23,7 @@ def read_ledger(folder: Path | str | None = None) -> pd.DataFrame:
         ``code``, ``data``, ``key``, ``devices``, ``precision``, ``duration_s``, ``peak_memory_gb``, ``date`` and the
         ``command`` that computes the row again.
     """
-    rows, _ = _committed(results_folder() if folder is None else Path(folder))
+    rows = Store(results_folder() if folder is None else folder).rows()
     return rows.sort_values("date", ascending=False, kind="stable") if len(rows) else rows
 
 
@@ -43,7 +36,7 @@ def read_genes(folder: Path | str | None = None) -> pd.DataFrame:
     Returns:
         ``key``, ``experiment``, ``seed``, ``test``, ``gene``, ``r``, and ``mean``, the gene's mean in the truth.
     """
-    return _committed(results_folder() if folder is None else Path(folder))[1]
+    return Store(results_folder() if folder is None else folder).genes()
 
 
 def newest(rows: pd.DataFrame) -> pd.DataFrame:
@@ -120,8 +113,13 @@ def compare_published(rows: pd.DataFrame, experiments: Sequence[str], measures: 
         One row for each experiment, preset and measure that is published or found: ``published`` (text, several
         numbers where the paper has several), ``mean``, ``low``, ``high``, ``n_seeds`` (0 if nothing was found) and
         ``n_tests``.
+
+    Raises:
+        ReproductionError: If there is no such measure.
     """
     published = read_published()
+    if unknown := [name for name in measures if name not in rows and name not in set(published["measure"])]:
+        raise ReproductionError(f"neither the papers nor the ledger have a measure {', '.join(unknown)}.")
     parts = []
     for measure in measures:
         own = published[(published["measure"] == measure) & published["experiment"].isin(experiments)]

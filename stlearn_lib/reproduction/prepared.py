@@ -28,6 +28,8 @@ from stlearn_lib.reproduction.identity import key_of
 
 IN_REGISTRY = "her2st"
 _KEPT_IN_MEMORY = 64
+_FILES = f"[!.]*{SUFFIX}"  # not those that a killed process left half written
+_HERE: set[str] = set()  # sections of HER2+ whose files were compared with their hashes
 
 
 def prepared_folder(folder: Path | str | None = None) -> Path:
@@ -48,7 +50,7 @@ def patients_of(data: str, folder: Path | str | None = None) -> dict[str, str]:
     """
     if data == IN_REGISTRY:
         return dict(PATIENT_OF)
-    files = sorted((prepared_folder(folder) / data).glob(f"*{SUFFIX}"))
+    files = sorted((prepared_folder(folder) / data).glob(_FILES))
     if not files:
         raise ReproductionError(missing_sections(data, folder))
     return {path.stem: _patient(path, path.stat().st_mtime_ns) for path in files}
@@ -61,7 +63,8 @@ def load_prepared(data: str, names: Sequence[str], folder: Path | str | None = N
         StlearnError: If a section cannot be had.
         data_registry.DataError: Likewise.
     """
-    return [_load(data, name, str(prepared_folder(folder))) for name in names]
+    home = str(prepared_folder(folder))
+    return [_load(data, name, home, fingerprint(data, [name], folder)) for name in names]
 
 
 def fingerprint(data: str, names: Sequence[str], folder: Path | str | None = None) -> str:
@@ -107,7 +110,7 @@ def missing_sections(data: str, folder: Path | str | None = None, *, sections: I
         how = "they are fetched when they are needed, or with: stlearn-lib data fetch her2st"
         return f"{len(absent)} sections are not here yet, {', '.join(absent[:6])} ...: {how}" if absent else ""
     home = prepared_folder(folder) / data
-    if any(home.glob(f"*{SUFFIX}")):
+    if any(home.glob(_FILES)):
         return ""
     return (
         f"no sections in {home}. {how_to_get(data)} Then read each section and write it there: "
@@ -124,17 +127,20 @@ def how_to_get(data: str) -> str:
 
 
 @lru_cache(_KEPT_IN_MEMORY)
-def _load(data: str, name: str, folder: str) -> AnnData:
+def _load(data: str, name: str, folder: str, version: str) -> AnnData:
     if data == IN_REGISTRY:
         (section,) = load_sections([name], allow_simulated=False)
         return section
     return read_section(Path(folder) / data / f"{name}{SUFFIX}")
 
 
-@cache
 def _is_here(section: str) -> bool:
-    files = data_registry.section_files(IN_REGISTRY, section, roles=["counts", "spots", "image"])[section]
-    return all(status.state == "ok" for status in data_registry.verify(IN_REGISTRY, files.values()).values())
+    if section not in _HERE:
+        files = data_registry.section_files(IN_REGISTRY, section, roles=["counts", "spots", "image"])[section]
+        if any(status.state != "ok" for status in data_registry.verify(IN_REGISTRY, files.values()).values()):
+            return False
+        _HERE.add(section)
+    return True
 
 
 @cache
@@ -146,6 +152,8 @@ def _content_hash(path: Path, size: int, date: int) -> str:
 @cache
 def _patient(path: Path, date: int) -> str:
     try:
-        return str(anndata.read_h5ad(path, backed="r").obs["patient"].iloc[0])
+        section = anndata.read_h5ad(path, backed="r")
+        section.file.close()
+        return str(section.obs["patient"].iloc[0])
     except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
         raise SectionError(f"{path} is no section ({str(error).splitlines()[0]}).") from error

@@ -11,14 +11,16 @@ from stlearn_lib.reproduction.catalogue import SlideExperiment
 from stlearn_lib.reproduction.identity import key_of
 from stlearn_lib.reproduction.prepared import content_hash, how_to_get, pins_hash, prepared_folder
 from stlearn_lib.slides.classification import SlideClassifier, classification_scores
-from stlearn_lib.slides.cohorts import layout_of, read_cohort, read_tcga_cohort
+from stlearn_lib.slides.cohorts import Cohort, layout_of, read_cohort, read_tcga_cohort
 from stlearn_lib.slides.cross_validation import cross_validate_slides
 from stlearn_lib.slides.folds import stratified_folds
 from stlearn_lib.slides.pooling import TRAINING
 from stlearn_lib.slides.profiles import CoxRidge, read_mcat_profiles
 from stlearn_lib.slides.survival import SlideSurvival, survival_scores
+from stlearn_lib.training import Compute
 
 N_FOLDS = 5
+_BAGS = "[!.]*.h5"
 
 
 def missing_cohort(experiment: SlideExperiment, prepared: str | None = None) -> str:
@@ -27,7 +29,7 @@ def missing_cohort(experiment: SlideExperiment, prepared: str | None = None) -> 
         statuses = data_registry.verify(experiment.data).values()
         return how_to_get(experiment.data) if any(status.state == "missing" for status in statuses) else ""
     home = _home(experiment, prepared)
-    if (home / experiment.table).is_file() and any(home.rglob("*.h5")):
+    if (home / experiment.table).is_file() and any(home.rglob(_BAGS)):
         return ""
     return (
         f"no {experiment.table} with bags SLIDE.h5 in {home}. {how_to_get(experiment.data)} Then put table and "
@@ -36,7 +38,7 @@ def missing_cohort(experiment: SlideExperiment, prepared: str | None = None) -> 
 
 
 def cohort_fingerprint(experiment: SlideExperiment, prepared: str | None = None) -> str:
-    """Hash a cohort: what the registry pins, or the table's bytes and the bags' names, sizes and dates.
+    """Hash a cohort: what the registry pins, or the bytes of table and bags.
 
     Raises:
         ReproductionError: If it is not here.
@@ -46,12 +48,13 @@ def cohort_fingerprint(experiment: SlideExperiment, prepared: str | None = None)
     if missing := missing_cohort(experiment, prepared):
         raise ReproductionError(missing)
     home = _home(experiment, prepared)
-    bags = {path.relative_to(home).as_posix(): path.stat() for path in sorted(home.rglob("*.h5"))}
-    sizes = {name: [found.st_size, found.st_mtime_ns] for name, found in bags.items()}
-    return key_of({"table": content_hash(home / experiment.table), "bags": sizes})
+    files = [home / experiment.table, *sorted(home.rglob(_BAGS))]
+    return key_of({path.relative_to(home).as_posix(): content_hash(path) for path in files})
 
 
-def run_slide_fold(experiment: SlideExperiment, fold: str, seed: int, prepared: str | None = None) -> dict[str, Any]:
+def run_slide_fold(
+    experiment: SlideExperiment, fold: str, seed: int, prepared: str | None = None, compute: Compute | None = None
+) -> dict[str, Any]:
     """Fit a fold's training patients and score its test patients: a row of the ledger.
 
     Raises:
@@ -60,7 +63,7 @@ def run_slide_fold(experiment: SlideExperiment, fold: str, seed: int, prepared: 
     """
     cohort = _cohort(experiment, prepared)
     (chosen,) = (one for one in stratified_folds(cohort.table, n_splits=N_FOLDS, seed=seed) if one.name == fold)
-    model, scores = _model(experiment, seed)
+    model, scores = _model(experiment, seed, compute)
     predictions = cross_validate_slides(model, cohort, [chosen])
     return {
         "protocol": f"{N_FOLDS} folds of patients",
@@ -68,7 +71,7 @@ def run_slide_fold(experiment: SlideExperiment, fold: str, seed: int, prepared: 
         "test": fold,
         "method": type(model).__name__,
         "weights": "none",
-        "simulated": getattr(cohort, "simulated", False),
+        "simulated": any(_is_simulated(cohort, slide) for slide in chosen.test),
         "trained_on": f"{len(chosen.train)} slides",
         "hardware": hardware(),
         "versions": versions(),
@@ -76,13 +79,13 @@ def run_slide_fold(experiment: SlideExperiment, fold: str, seed: int, prepared: 
     }
 
 
-def _model(experiment: SlideExperiment, seed: int) -> tuple[Any, Any]:
-    training = replace(TRAINING, seed=seed)
+def _model(experiment: SlideExperiment, seed: int, compute: Compute | None) -> tuple[Any, Any]:
+    options: dict[str, Any] = {"training": replace(TRAINING, seed=seed), "compute": compute, "progress": False}
     if experiment.label:
-        return SlideClassifier(training=training, progress=False), classification_scores
+        return SlideClassifier(**options), classification_scores
     if experiment.layout == "rna":
         return CoxRidge(), survival_scores
-    return SlideSurvival(training=training, progress=False), survival_scores
+    return SlideSurvival(**options), survival_scores
 
 
 def _cohort(experiment: SlideExperiment, prepared: str | None) -> Any:
@@ -95,6 +98,10 @@ def _cohort(experiment: SlideExperiment, prepared: str | None) -> Any:
     if experiment.layout == "tcga":
         return read_tcga_cohort(home / experiment.table, home)
     return read_cohort(home / experiment.table, home, label=experiment.label, **layout_of(experiment.layout)._asdict())
+
+
+def _is_simulated(cohort: Any, slide: str) -> bool:
+    return isinstance(cohort, Cohort) and (cohort.simulated or bool(cohort.bag(slide).provenance.get("simulated")))
 
 
 def _home(experiment: SlideExperiment, prepared: str | None) -> Path:

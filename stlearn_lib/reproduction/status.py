@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from stlearn_lib.errors import SectionError, SplitError
 from stlearn_lib.reproduction.catalogue import Experiment, SlideExperiment
 from stlearn_lib.reproduction.identity import key_of
-from stlearn_lib.reproduction.prepared import IN_REGISTRY, missing_sections
+from stlearn_lib.reproduction.prepared import IN_REGISTRY, missing_sections, patients_of, prepared_folder
 from stlearn_lib.reproduction.slide_tasks import missing_cohort
 from stlearn_lib.reproduction.store import Store
 from stlearn_lib.reproduction.tasks import identify, plan
@@ -41,7 +42,13 @@ def missing_data(experiment: Experiment, prepared: Path | str | None = None, *, 
     if experiment.data == IN_REGISTRY:
         folds = experiment.folds({})
         return missing_sections(IN_REGISTRY, sections={name for fold in folds for name in (*fold.train, *fold.test)})
-    return missing_sections(experiment.data, folder)
+    if missing := missing_sections(experiment.data, folder):
+        return missing
+    try:
+        experiment.folds(patients_of(experiment.data, folder))
+    except (SectionError, SplitError) as error:
+        return f"the sections in {prepared_folder(folder) / experiment.data} do not make the folds: {error}"
+    return ""
 
 
 def progress_of(

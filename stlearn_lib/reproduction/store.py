@@ -23,6 +23,7 @@ from stlearn_lib.errors import ReproductionError
 from stlearn_lib.reproduction.identity import key_of
 from stlearn_lib.reproduction.tasks import Result, Task, identify
 
+_ORDER = ["experiment", "seed", "fold", "key"]
 _CATEGORIES = ["experiment", "test", "gene"]
 
 
@@ -89,7 +90,8 @@ class Store:
         with written_whole(self.folder / "ledger.csv") as path:
             rows.to_csv(path, index=False)
         with written_whole(self.folder / "genes.parquet") as path:
-            small = genes.astype({"r": "float32", "mean": "float32"} | dict.fromkeys(["key", *_CATEGORIES], "category"))
+            kinds = {"r": "float32", "mean": "float32"} | dict.fromkeys(["key", *_CATEGORIES], "category")
+            small = genes.astype({column: kind for column, kind in kinds.items() if column in genes})
             small.to_parquet(path, index=False, compression="zstd")
         return rows
 
@@ -98,12 +100,15 @@ class Store:
             yield read_result(path)
 
     def _table(self, name: str, rows: list[dict[str, Any]], keys: list[str]) -> pd.DataFrame:
-        """What the ledger has, and what is new."""
+        """What the ledger has, and what is new; in an order that does not depend on when it was computed."""
         kept, new = self._kept(name), pd.DataFrame(rows)
         both = [table for table in (kept, new) if not table.empty]
         if not both:
             return pd.DataFrame()
-        return pd.concat(both, ignore_index=True).drop_duplicates(keys, keep="first", ignore_index=True)
+        columns = dict.fromkeys(column for table in both for column in table)
+        known = [table.dropna(axis=1, how="all") for table in both]  # what is missing everywhere has no type to keep
+        table = pd.concat(known, ignore_index=True).reindex(columns=list(columns)).drop_duplicates(keys, keep="first")
+        return table.sort_values([column for column in _ORDER if column in table], kind="stable", ignore_index=True)
 
     def _kept(self, name: str) -> pd.DataFrame:
         path = self.folder / name

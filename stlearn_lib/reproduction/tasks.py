@@ -38,7 +38,8 @@ class Task:
         experiment: Its name.
         fold: The fold's name.
         seed: Of training; of a slide experiment, of the folds too.
-        preset: A method that takes the place of the experiment's; its own if None.
+        preset: A method that takes the place of the experiment's; its own if None. A preset of the same method
+            keeps the experiment's changes.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         devices: How many for the one task.
         nodes: How many machines for the one task.
@@ -105,7 +106,7 @@ def plan(
         **settings: The other fields of `Task`.
 
     Raises:
-        ReproductionError: If its data is not here, or there is no such fold.
+        ReproductionError: If its data is not here, there is no such fold or seed, or slides are given a preset.
         SplitError: If the data's sections are not those that it divides.
     """
     known = fold_names(experiment, settings.get("prepared"))
@@ -114,12 +115,13 @@ def plan(
             f"{experiment.name} has no fold {', '.join(unknown)}; it has {', '.join(known[:8])}"
             f"{' and others' * (len(known) > 8)}."
         )
+    seeds = experiment.seeds if seeds is None else tuple(dict.fromkeys(seeds))
+    if wrong := [seed for seed in seeds if seed < 0]:
+        raise ReproductionError(f"a seed is 0 or more, not {wrong[0]}.")
+    if settings.get("preset") and isinstance(experiment, SlideExperiment):
+        raise ReproductionError(f"{experiment.name} is about slides: no preset takes its method's place.")
     chosen = [name for name in known if folds is None or name in folds]
-    return [
-        Task(experiment=experiment.name, fold=fold, seed=seed, **settings)
-        for seed in (experiment.seeds if seeds is None else seeds)
-        for fold in chosen
-    ]
+    return [Task(experiment=experiment.name, fold=fold, seed=seed, **settings) for seed in seeds for fold in chosen]
 
 
 def fold_names(experiment: SectionExperiment | SlideExperiment, prepared: str | None = None) -> list[str]:
@@ -144,7 +146,7 @@ def run_task(task: Task) -> Result:
     with peak_memory() as memory:
         start = time.perf_counter()
         if isinstance(experiment, SlideExperiment):
-            rows = [run_slide_fold(experiment, task.fold, task.seed, task.prepared)]
+            rows = [run_slide_fold(experiment, task.fold, task.seed, task.prepared, _compute(task))]
         else:
             rows, genes = _run_section_fold(task, experiment)
         spent = time.perf_counter() - start
@@ -189,6 +191,8 @@ def identify(task: Task) -> dict[str, Any]:
             "data": fingerprint(experiment.data, sections, task.prepared),
         }
     common = {name: getattr(task, name) for name in ("experiment", "fold", "seed", "precision")}
+    if (devices := task.devices * task.nodes) > 1:  # mclSTExp's spots attend to those of their own process
+        common["devices"] = devices
     return {"code": code_version()} | common | own | {"settings": json.loads(json.dumps(settings))}
 
 
@@ -203,10 +207,14 @@ def _method(task: Task, experiment: SectionExperiment) -> Method:
     name = task.preset or experiment.method
     if name not in PRESETS:
         return create_method(name)
-    compute = Compute(task.device, task.devices, task.nodes, precision=task.precision)  # type: ignore[arg-type]
-    changes = {} if task.preset else experiment.changes
+    own = PRESETS.get(experiment.method)
+    changes = experiment.changes if own and own.method is PRESETS[name].method else {}
     folder = None if task.runs is None else Path(task.runs) / experiment.name / name / f"seed{task.seed}"
-    return create_method(name, compute=compute, folder=folder, seed=task.seed, changes=changes)
+    return create_method(name, compute=_compute(task), folder=folder, seed=task.seed, changes=changes)
+
+
+def _compute(task: Task) -> Compute:
+    return Compute(task.device, task.devices, task.nodes, precision=task.precision)  # type: ignore[arg-type]
 
 
 def _target(experiment: SectionExperiment) -> Target | Callable[[Sequence[AnnData]], Target]:
