@@ -92,8 +92,9 @@ def test_a_result_is_one_file_that_stays_as_it_is(computed, store):
 def test_what_is_done_is_not_computed_again(full, skin):
     assert full.done(skin) == set(skin)
     assert full.done([Task(**vars(skin[0]) | {"seed": 1})]) == set()
-    for elsewhere in ({"device": "auto"}, {"devices": 2}, {"runs": "somewhere"}):
+    for elsewhere in ({"device": "auto"}, {"runs": "somewhere"}):
         assert full.done([Task(**vars(skin[0]) | elsewhere)]), "where it was computed decides nothing"
+    assert not full.done([Task(**vars(skin[0]) | {"devices": 2})]), "a process sees a share of the batch"
 
 
 @pytest.mark.parametrize("change", ["preset", "code", "data", "image", "precision"])
