@@ -197,104 +197,104 @@ def _rankbygene() -> list[Experiment]:
     return [*sections, survival, *classes]
 
 
-_TRAINED: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "mclstexp-released": ("mclSTExp, its released choices", "mclstexp_her2st_cpu", {}),
-    "mclstexp-paper": (
-        "mclSTExp, as its paper has it",
-        "mclstexp_her2st_cpu",
-        {"variant": "paper", "distance": "l2", "keys": "spot", "training": {"optimizer": "adamw"}},
-    ),
-    "mclstexp-corrected": (
-        "mclSTExp, ours: embeddings of unit length, temperature .5, 100 spots, keys without batch-mates",
-        "mclstexp_her2st_cpu",
-        {"normalize": True, "temperature": 0.5, "k": 100, "keys": "spot"},
-    ),
-    "nh2st-corrected": ("NH2ST, ours: nothing smoothed, nothing chosen on the test", "nh2st_stnet_cpu", {}),
-    "rankbygene-released": (
-        "RankByGene, its released loss within parts of 8 spots",
-        "rankbygene_breast_cpu",
-        {"training": {"accumulate": 4}},
-    ),
-    "rankbygene-corrected": (
-        "RankByGene, ours: the loss that orders, over whole batches, the teacher updated each step",
-        "rankbygene_breast_cpu",
-        {"variant": "ordered", "shifts": None, "teacher_update": "step", "teacher_start": 0.99},
-    ),
-}
-_BASELINES: dict[str, tuple[str, str]] = {
-    "mean": ("the mean of the training spots", "mean"),
-    "total-counts": ("each spot's total count, no image: an oracle", "oracle"),
-    "ridge-colour": ("ridge on colour and texture", "ridge-colour"),
-    "ridge-colour-section": ("ridge on colour and texture, scaled within each section", "ridge-colour-section"),
-    "ridge-deep": ("ridge on an ImageNet network", "ridge-deep"),
-    "ridge-both": ("ridge on both", "ridge-both"),
-    "nearest-both": ("nearest training spots in both", "nearest-both"),
-}
-_AS_RELEASED = {"smooth": True, "select_on_test": True}
 _FROZEN = "image encoder frozen: the CPU preset"
+_ON_TEST = "test labels smoothed, epoch chosen on them: set it beside ridge-both-smoothed only"
+
+_COMPARED: dict[str, dict[str, Any]] = {
+    "mclstexp-released": {
+        "what": "mclSTExp, its released choices",
+        "method": "mclstexp_her2st_cpu",
+        "note": _FROZEN,
+    },
+    "mclstexp-paper": {
+        "what": "mclSTExp, as its paper has it",
+        "method": "mclstexp_her2st_cpu",
+        "changes": {"variant": "paper", "distance": "l2", "keys": "spot", "training": {"optimizer": "adamw"}},
+        "note": _FROZEN,
+    },
+    "mclstexp-corrected": {
+        "what": "mclSTExp, ours: embeddings of unit length, temperature .5, 100 spots, keys without batch-mates",
+        "method": "mclstexp_her2st_cpu",
+        "changes": {"normalize": True, "temperature": 0.5, "k": 100, "keys": "spot"},
+        "note": _FROZEN,
+    },
+    "nh2st-corrected": {
+        "what": "NH2ST, ours: nothing smoothed, nothing chosen on the test",
+        "method": "nh2st_stnet_cpu",
+        "note": _FROZEN,
+    },
+    "rankbygene-released": {
+        "what": "RankByGene, its released loss within parts of 8 spots",
+        "method": "rankbygene_breast_cpu",
+        "changes": {"training": {"accumulate": 4}},
+        "note": _FROZEN,
+    },
+    "rankbygene-corrected": {
+        "what": "RankByGene, ours: the loss that orders, over whole batches, the teacher updated each step",
+        "method": "rankbygene_breast_cpu",
+        "changes": {"variant": "ordered", "shifts": None, "teacher_update": "step", "teacher_start": 0.99},
+        "note": _FROZEN,
+    },
+    "nh2st-released": {
+        "what": "NH2ST, its released choices",
+        "method": "nh2st_stnet_cpu",
+        "changes": {"batches": "random", "sharing": False, "stop_by": "correlation"},
+        "smooth": True,
+        "select_on_test": True,
+        "note": f"{_FROZEN}; {_ON_TEST}",
+    },
+    "mean": {"what": "the mean of the training spots", "method": "mean", "seeds": ONCE},
+    "total-counts": {
+        "what": "each spot's total count, no image: an oracle",
+        "method": "oracle",
+        "seeds": ONCE,
+    },
+    "ridge-colour": {"what": "ridge on colour and texture", "method": "ridge-colour", "seeds": ONCE},
+    "ridge-colour-section": {
+        "what": "ridge on colour and texture, scaled within each section",
+        "method": "ridge-colour-section",
+        "seeds": ONCE,
+    },
+    "ridge-deep": {"what": "ridge on an ImageNet network", "method": "ridge-deep", "seeds": ONCE},
+    "ridge-both": {"what": "ridge on both", "method": "ridge-both", "seeds": ONCE},
+    "nearest-both": {"what": "nearest training spots in both", "method": "nearest-both", "seeds": ONCE},
+    "ridge-both-smoothed": {
+        "what": "ridge on both, of smoothed labels",
+        "method": "ridge-both",
+        "smooth": True,
+        "seeds": ONCE,
+    },
+}
+"""What is compared on the sections that everyone can have, by name: fields of `SectionExperiment`."""
+
+_GENE_WISE = {
+    "split": "mclstexp_her2st_within_C",
+    "space": "gene_log10_10k",
+    "note": "a spot's total count stays in the target",
+}
+_IN_GENE_WISE = (
+    *("mean", "total-counts", "ridge-colour", "ridge-colour-section", "ridge-deep", "ridge-both", "nearest-both"),
+    "mclstexp-released",
+)
 
 
 def _ours() -> list[Experiment]:
-    experiments: list[Experiment] = []
-    for split in ("within-C", "across-patients"):
-        for name, (what, method, changes) in _TRAINED.items():
-            experiments.append(
-                SectionExperiment(
-                    name=f"{split}/{name}", what=what, method=method, changes=changes, split=split, note=_FROZEN
-                )
-            )
-        released = {"batches": "random", "sharing": False, "stop_by": "correlation"}
-        experiments.append(
-            SectionExperiment(
-                name=f"{split}/nh2st-released",
-                what="NH2ST, its released choices",
-                method="nh2st_stnet_cpu",
-                changes=released,
-                split=split,
-                smooth=True,
-                select_on_test=True,
-                note=f"{_FROZEN}; test labels smoothed, epoch chosen on them: set it beside ridge-both-smoothed only",
-            )
-        )
-        for name, (what, method) in _BASELINES.items():
-            experiments.append(
-                SectionExperiment(name=f"{split}/{name}", what=what, method=method, split=split, seeds=ONCE)
-            )
-        experiments.append(
-            SectionExperiment(
-                name=f"{split}/ridge-both-smoothed",
-                what="ridge on both, of smoothed labels",
-                method="ridge-both",
-                split=split,
-                smooth=True,
-                seeds=ONCE,
-            )
-        )
-    for name, (what, method) in _BASELINES.items():
-        experiments.append(_gene_wise(name, what, method, ONCE))
-    experiments.append(_gene_wise("mclstexp-released", *_TRAINED["mclstexp-released"][:2], SEEDS))
-    experiments.append(
-        SlideExperiment(
-            name="tcga-luad/rna",
-            what="survival in TCGA-LUAD from RNA, Cox's model with a ridge penalty",
-            data="tcga_luad",
-            layout="rna",
-            seeds=tuple(range(5)),
-        )
+    compared = [
+        SectionExperiment(name=f"{split}/{name}", split=split, **fields)
+        for split in ("within-C", "across-patients")
+        for name, fields in _COMPARED.items()
+    ]
+    gene_wise = [
+        SectionExperiment(name=f"gene-wise/{name}", **{**_COMPARED[name], **_GENE_WISE}) for name in _IN_GENE_WISE
+    ]
+    rna = SlideExperiment(
+        name="tcga-luad/rna",
+        what="survival in TCGA-LUAD from RNA, Cox's model with a ridge penalty",
+        data="tcga_luad",
+        layout="rna",
+        seeds=tuple(range(5)),
     )
-    return experiments
-
-
-def _gene_wise(name: str, what: str, method: str, seeds: tuple[int, ...]) -> SectionExperiment:
-    return SectionExperiment(
-        name=f"gene-wise/{name}",
-        what=what,
-        method=method,
-        split="mclstexp_her2st_within_C",
-        space="gene_log10_10k",
-        seeds=seeds,
-        note="a spot's total count stays in the target",
-    )
+    return [*compared, *gene_wise, rna]
 
 
 EXPERIMENTS: dict[str, Experiment] = {
