@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stlearn_lib.reproduction.figures import seed_averages
-from stlearn_lib.reproduction.ledger import read_ledger
+from stlearn_lib.reproduction.ledger import read_ledger, seed_averages
 
 README = Path(__file__).parents[1] / "README.md"
 START, END = "<!-- ledger:start -->", "<!-- ledger:end -->"

@@ -7,43 +7,11 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from stlearn_lib.errors import ReproductionError
-from stlearn_lib.evaluation.cross_validation import POOLED
 from stlearn_lib.plotting import CLASS_PALETTE
 from stlearn_lib.reproduction.comparison import Difference
-from stlearn_lib.reproduction.ledger import newest
+from stlearn_lib.reproduction.ledger import seed_averages
 
 DASHES = ("--", ":", "-.")  # lines differ in more than colour
-
-
-def seed_averages(rows: pd.DataFrame, experiment: str, measure: str) -> pd.Series:
-    """Average a measure over an experiment's test sections, for each seed that has all of them.
-
-    Args:
-        rows: A ledger, or those rows of it whose test sections are meant.
-        experiment: Its name; with several presets, the one that most of its rows have.
-        measure: A column of the ledger.
-
-    Returns:
-        The averages by seed, empty if there are none.
-
-    Raises:
-        ReproductionError: If there is no such measure.
-
-    Example:
-        >>> shared = {"experiment": "a", "preset": "p", "fold": "S1", "test": "S1", "date": "2026-01-01"}
-        >>> rows = pd.DataFrame([shared | {"seed": seed, "acg": seed / 10} for seed in (1, 2)])
-        >>> seed_averages(rows, "a", "acg").to_dict()
-        {1: 0.1, 2: 0.2}
-    """
-    if measure not in rows:
-        raise ReproductionError(f"the ledger has no measure {measure!r}.")
-    own = rows[(rows["experiment"] == experiment) & (rows["test"] != POOLED)]
-    if own.empty:
-        return pd.Series(dtype=float)
-    own = newest(own[own["preset"] == own["preset"].mode().iloc[0]])
-    by_test = own.pivot(index="seed", columns="test", values=measure)
-    return by_test.dropna(axis=1, how="all").dropna().mean(axis=1).dropna()
 
 
 def plot_methods(

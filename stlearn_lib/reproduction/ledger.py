@@ -71,6 +71,36 @@ def keys_of(rows: pd.DataFrame, experiment: str, preset: str | None = None) -> l
     return sorted(set(newest(own)["key"]))
 
 
+def seed_averages(rows: pd.DataFrame, experiment: str, measure: str) -> pd.Series:
+    """Average a measure over an experiment's test sections, for each seed that has all of them.
+
+    Args:
+        rows: A ledger, or those rows of it whose test sections are meant.
+        experiment: Its name; with several presets, the one that most of its rows have.
+        measure: A column of the ledger.
+
+    Returns:
+        The averages by seed, empty if there are none.
+
+    Raises:
+        ReproductionError: If there is no such measure.
+
+    Example:
+        >>> shared = {"experiment": "a", "preset": "p", "fold": "S1", "test": "S1", "date": "2026-01-01"}
+        >>> rows = pd.DataFrame([shared | {"seed": seed, "acg": seed / 10} for seed in (1, 2)])
+        >>> seed_averages(rows, "a", "acg").to_dict()
+        {1: 0.1, 2: 0.2}
+    """
+    if measure not in rows:
+        raise ReproductionError(f"the ledger has no measure {measure!r}.")
+    own = rows[(rows["experiment"] == experiment) & (rows["test"] != POOLED)]
+    if own.empty:
+        return pd.Series(dtype=float)
+    own = newest(own[own["preset"] == own["preset"].mode().iloc[0]])
+    by_test = own.pivot_table(index="seed", columns="test", values=measure, aggfunc="first", dropna=False)
+    return by_test.dropna(axis=1, how="all").dropna().mean(axis=1).dropna()
+
+
 def summarise_seeds(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Average a measure over the test sections of each seed, then look at the seeds.
 
@@ -87,15 +117,12 @@ def summarise_seeds(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
     """
     if measure not in rows:
         raise ReproductionError(f"the ledger has no measure {measure!r}.")
-    tests = newest(rows[rows["test"] != POOLED])
     found = []
-    for (experiment, preset), own in tests.groupby(["experiment", "preset"], sort=False):
-        wide = own.pivot_table(index="seed", columns="test", values=measure, aggfunc="first", dropna=False)
-        defined = wide.dropna(axis=1, how="all")
-        means = defined.dropna().mean(axis=1)
-        if means.notna().any():
-            values = {"mean": means.mean(), "low": means.min(), "high": means.max()}
-            counts = {"n_seeds": len(means), "n_tests": defined.shape[1]}
+    for (experiment, preset), own in rows[rows["test"] != POOLED].groupby(["experiment", "preset"], sort=False):
+        seeds = seed_averages(own, str(experiment), measure)
+        if len(seeds):
+            values = {"mean": seeds.mean(), "low": seeds.min(), "high": seeds.max()}
+            counts = {"n_seeds": len(seeds), "n_tests": own.dropna(subset=measure)["test"].nunique()}
             found.append({"experiment": experiment, "preset": preset} | values | counts)
     columns = ["experiment", "preset", "mean", "low", "high", "n_seeds", "n_tests"]
     return pd.DataFrame(found, columns=columns)

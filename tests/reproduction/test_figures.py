@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from stlearn_lib.errors import ReproductionError
 from stlearn_lib.evaluation.cross_validation import POOLED
 from stlearn_lib.reproduction.comparison import Difference
-from stlearn_lib.reproduction.figures import plot_differences, plot_methods, seed_averages
+from stlearn_lib.reproduction.figures import plot_differences, plot_methods
+from stlearn_lib.reproduction.ledger import seed_averages
 
 
 @pytest.fixture
