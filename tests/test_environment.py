@@ -62,7 +62,8 @@ def test_constraints_name_versions_and_no_addresses():
 
 
 def test_every_import_of_the_library_is_a_dependency():
-    extra = {"engines.py": "ray"}  # the one import that may fail, with an error that says what to install
+    # The imports that may fail, with an error that says what to install.
+    extra = {"engines.py": "ray", "tissue.py": "lazyslide", "spatial_data.py": "spatialdata"}
     distributions = packages_distributions()
     undeclared = {}
     for path in [*ROOT.glob("stlearn_lib/**/*.py"), ROOT / "data_registry.py"]:

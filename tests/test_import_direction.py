@@ -14,9 +14,9 @@ LAYERS = (
     ("methods",),
     ("evaluation",),
     ("datasets", "plotting", "protocols"),
-    ("slides",),
+    ("slides", "application"),
     ("reproduction",),
-    ("widgets", "cli_slides", "cli_reproduce"),
+    ("widgets", "cli_slides", "cli_reproduce", "cli_apply"),
     ("cli",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

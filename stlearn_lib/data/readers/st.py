@@ -1,12 +1,9 @@
-"""Readers: tables on disk to sections.
+"""The tables of the Spatial Transcriptomics pipeline, as almaan/her2st and others publish them.
 
-The tables are those of the Spatial Transcriptomics pipeline, as almaan/her2st and others publish them: a count table
-(spots x genes, first column the spot's id ``"XxY"``), a spot file (array and pixel coordinates of each spot under the
-tissue), an image, and sometimes a pathologist's label for each spot.
+A count table (spots x genes, first column the spot's id ``"XxY"``), a spot file (array and pixel coordinates of each
+spot under the tissue), an image, and sometimes a pathologist's label for each spot.
 """
 
-import gzip
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from stlearn_lib.data.readers.tables import check_columns, first_line, read_table
 from stlearn_lib.data.sections import make_section, spot_ids
 from stlearn_lib.errors import SectionError
 
@@ -97,7 +95,7 @@ def read_st(
 
 def _read_counts(path: Path) -> pd.DataFrame:
     _check_header(path)  # pandas renames doubled columns silently
-    table = _read_table(path, index_col=0)
+    table = read_table(path, index_col=0)
     table.index = table.index.astype(str)
     if table.index.has_duplicates:
         raise SectionError(f"{path}: the spot {table.index[table.index.duplicated()][0]!r} occurs more than once.")
@@ -112,15 +110,15 @@ def _read_counts(path: Path) -> pd.DataFrame:
 
 
 def _check_header(path: Path) -> None:
-    genes = _first_line(path).rstrip("\r\n").split("\t")[1:]
+    genes = first_line(path).rstrip("\r\n").split("\t")[1:]
     if len(genes) != len(set(genes)):
         doubled = next(g for g in genes if genes.count(g) > 1)
         raise SectionError(f"{path}: the gene {doubled!r} occurs more than once.")
 
 
 def _read_spots(path: Path) -> pd.DataFrame:
-    table = _read_table(path)
-    _check_columns(path, table, SPOT_COLUMNS)
+    table = read_table(path)
+    check_columns(path, table, SPOT_COLUMNS)
     table.index = pd.Index(spot_ids(table["x"].to_numpy(), table["y"].to_numpy()))
     if table.index.has_duplicates:
         raise SectionError(f"{path}: the spot {table.index[table.index.duplicated()][0]!r} occurs more than once.")
@@ -128,59 +126,16 @@ def _read_spots(path: Path) -> pd.DataFrame:
 
 
 def _read_labels(path: Path) -> pd.Series:
-    table = _read_table(path)
-    _check_columns(path, table, LABEL_COLUMNS, numeric=())
+    table = read_table(path)
+    check_columns(path, table, LABEL_COLUMNS, numeric=())
     table = table.dropna(subset=["x", "y"], how="all")
-    _check_columns(path, table, LABEL_COLUMNS[:2])
+    check_columns(path, table, LABEL_COLUMNS[:2])
     series = pd.Series(
         table["label"].astype(str).to_numpy(), index=spot_ids(table["x"].to_numpy(), table["y"].to_numpy())
     )
     if series.index.has_duplicates:
         raise SectionError(f"{path}: the spot {series.index[series.index.duplicated()][0]!r} is labelled twice.")
     return series
-
-
-def _check_columns(
-    path: Path, table: pd.DataFrame, columns: tuple[str, ...], numeric: tuple[str, ...] | None = None
-) -> None:
-    missing = [c for c in columns if c not in table]
-    if missing:
-        raise SectionError(f"{path}: the column(s) {', '.join(missing)} are missing; found {', '.join(table.columns)}.")
-    for column in columns if numeric is None else numeric:
-        bad = ~np.isfinite(pd.to_numeric(table[column], errors="coerce").to_numpy(float))
-        if bad.any():
-            line = int(table.index[bad][0]) + 2  # the header is line 1
-            raise SectionError(f"{path}: row {line}, column {column} is not a number.")
-
-
-def _read_table(path: Path, **kwargs: Any) -> pd.DataFrame:
-    if not path.is_file():
-        raise SectionError(f"{path} does not exist.")
-    try:
-        table = pd.read_csv(path, sep="\t", **kwargs)
-    except (
-        pd.errors.ParserError,
-        pd.errors.EmptyDataError,
-        UnicodeDecodeError,
-        OSError,
-        EOFError,
-        zlib.error,
-    ) as error:
-        raise SectionError(f"{path} is no readable table ({error}).") from error
-    if table.empty:
-        raise SectionError(f"{path} is empty: a header, but no rows.")
-    return table
-
-
-def _first_line(path: Path) -> str:
-    if not path.is_file():
-        raise SectionError(f"{path} does not exist.")
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            return str(file.readline())
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise SectionError(f"{path} is no readable table ({error}).") from error
 
 
 def _pitch_px(spots: pd.DataFrame, path: Path) -> float:

@@ -1,0 +1,1 @@
+"""A fitted method on a slide that nobody has measured: from checkpoint and slide to predicted expression."""
