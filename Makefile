@@ -4,6 +4,8 @@
 PYTHON      ?= python3
 CONSTRAINTS ?= constraints.txt
 WORKERS     ?= 2
+CHAPTER     ?= book/01_one_section.ipynb
+COLAB_IMAGE ?= us-docker.pkg.dev/colab-images/public/cpu-runtime
 VENV        := .venv
 PY          := $(VENV)/bin/python
 ENV         := $(VENV)/.installed
@@ -22,10 +24,11 @@ export STLEARN_CACHE := $(call in_full,STLEARN_CACHE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env data book check-book notebooks test check wheel constraints clean clean-env
+.PHONY: help env data book check-book notebooks slides exercises colab colab-image test lint check wheel constraints \
+	check-release release-archive publish-release clean clean-env
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: $(ENV) ## Set up the environment in .venv
 
@@ -61,15 +64,35 @@ check-book: $(ENV) ## Check the pages that `make book` made: links, alternative 
 notebooks: $(ENV) ## Execute the chapters in place: the outputs that are committed
 	$(PY) book/chapters.py
 
+colab: ## Run CHAPTER as on Colab, in a fresh environment: its first cell installs the last commit
+	@environment=$$(mktemp -d) && trap 'rm -rf "$$environment"' EXIT && set -x \
+		&& $(PYTHON) -m venv "$$environment" \
+		&& "$$environment/bin/python" -m pip install --quiet --upgrade pip ipykernel nbclient pyyaml \
+		&& "$$environment/bin/python" -m book.colab $(CHAPTER)
+
+# The image's own command would serve notebooks and never end.
+colab-image: ## Run CHAPTER in the image that Colab publishes of its runtime (needs Docker)
+	docker run --rm --entrypoint python3 --volume '$(CURDIR):/checkout:ro' --workdir /checkout \
+		--volume '$(abspath $(or $(STLEARN_CACHE),.stlearn-cache)):/cache' --env STLEARN_CACHE=/cache \
+		--env STLEARN_REQUIRE_REAL_DATA $(COLAB_IMAGE) -m book.colab $(CHAPTER)
+
+slides: $(ENV) ## Make a slide deck of each chapter in _build/course
+	$(PY) -m book.course_material slides
+
+exercises: $(ENV) ## Make exercise sheets and, apart, their solutions in _build/course
+	$(PY) -m book.course_material exercises
+
 # Two workers on two cores: more threads in each would only get in one another's way.
 book test: export OPENBLAS_NUM_THREADS ?= 1
 book test: export OMP_NUM_THREADS ?= 1
 test: $(ENV) ## Run unit tests, doctests, reference values and the notebooks
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(NOTEBOOKS)
 
-check: $(ENV) ## The gate: ruff, mypy, pytest with warnings as errors
+lint: $(ENV) ## Run ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+
+check: lint ## The gate: ruff, mypy, pytest with warnings as errors
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 wheel: $(ENV) ## Build the wheel into dist/
@@ -81,6 +104,25 @@ constraints: ## Resolve the ranges of pyproject.toml anew and write constraints.
 	$(PY) -m pip freeze --all --exclude-editable | grep -Ev '^(pip|wheel|triton)==|^(cuda|nvidia)-' \
 		| sed 's/+.*//' | LC_ALL=C sort -f >> constraints.new
 	@mv constraints.new constraints.txt
+
+check-release: $(ENV) ## Does TAG name the version, is it dated, and will Zenodo read the citation?
+	@version=$$($(PY) -c 'import stlearn_lib; print(stlearn_lib.__version__)') && test "$$TAG" = "v$$version" \
+		|| { echo "The tag is '$$TAG', but stlearn_lib/__init__.py says $$version."; exit 1; }
+	@! grep -n '^## .*unreleased' CHANGELOG.md || { echo 'CHANGELOG.md gives this version no date yet.'; exit 1; }
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+
+release-archive: $(ENV) ## Gather in dist/ what a release keeps: packages, book, exact versions, ledger, checksums
+	@test -f _build/html/index.html || { echo 'The book comes first: make book'; exit 1; }
+	rm -rf dist
+	$(PY) -m build --no-isolation
+	cd _build && $(abspath $(PY)) -m zipfile --create ../dist/book.zip html
+	cp constraints.txt results/ledger.csv results/ledger.parquet dist
+	{ $(PY) -VV && uname -srm; } | sed 's/^/# /' > dist/environment.txt
+	$(PY) -m pip freeze --all --exclude-editable >> dist/environment.txt
+	cd dist && sha256sum * > SHA256SUMS
+
+publish-release: ## Make the GitHub release of TAG from dist/ (needs gh)
+	gh release create "$$TAG" --verify-tag --generate-notes dist/*
 
 clean: ## Remove what was built; .venv and downloaded data stay
 	rm -rf _build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
