@@ -5,16 +5,20 @@ from pathlib import Path
 
 import anndata
 from anndata import AnnData
+from anndata.io import write_elem
 
-from stlearn_lib.cache import written_whole
+from stlearn_lib.cache import hdf5_written_whole, written_whole
 from stlearn_lib.data.sections import check_section, image_path_of, metadata_of, section_name
-from stlearn_lib.errors import SectionError
+from stlearn_lib.errors import ImageError, SectionError
 
 SUFFIX = ".h5ad"
+_SEVERAL_FILES = (".mrxs", ".vms", ".vmu", ".dcm")
 
 
 def write_section(section: AnnData, folder: Path | str) -> Path:
     """Write a section, ``NAME.h5ad``, and a copy of its image, so that the folder can be moved as a whole.
+
+    The image is copied byte by byte: a whole slide keeps its pyramid, takes its size on the disk again, and no memory.
 
     Args:
         section: The section.
@@ -25,7 +29,8 @@ def write_section(section: AnnData, folder: Path | str) -> Path:
 
     Raises:
         SectionError: If it is no section, or its name cannot name a file.
-        ImageError: If its image is gone.
+        ImageError: If its image is gone, or is a slide of several files (MRXS, VMS, DICOM), of which one is no image.
+        StorageError: If the folder cannot be written.
 
     Example:
         >>> from tempfile import mkdtemp
@@ -38,17 +43,22 @@ def write_section(section: AnnData, folder: Path | str) -> Path:
     name, folder = section_name(section), Path(folder)
     if Path(name).name != name:
         raise SectionError(f"section {name!r}: its name cannot name a file.")
-    folder.mkdir(parents=True, exist_ok=True)
     copy = section.copy()
     if "image_path" in metadata_of(section):
         image = image_path_of(section)
+        if image.suffix.lower() in _SEVERAL_FILES:
+            raise ImageError(
+                f"section {name}: {image} is one of several files. Make one of them first: vips tiffsave {image.name} "
+                f"{image.stem}.tif --tile --pyramid --bigtiff --compression jpeg --Q 90"
+            )
         kept = folder / f"{name}{image.suffix}"
         if not (kept.exists() and kept.samefile(image)):
             with written_whole(kept) as path:
                 shutil.copyfile(image, path)
         metadata_of(copy)["image_path"] = kept.name
-    with written_whole(folder / f"{name}{SUFFIX}") as path:
-        copy.write_h5ad(path, compression="gzip")
+    copy.strings_to_categoricals()
+    with hdf5_written_whole(folder / f"{name}{SUFFIX}") as file:
+        write_elem(file, "/", copy, dataset_kwargs={"compression": "gzip"})
     return folder / f"{name}{SUFFIX}"
 
 
@@ -70,7 +80,12 @@ def read_section(path: Path | str) -> AnnData:
         section = anndata.read_h5ad(path)
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise SectionError(f"{path} is no readable .h5ad file ({str(error).splitlines()[0]}).") from error
-    if len(section.uns.get("spatial", {})) == 1 and "image_path" in metadata_of(section):
-        metadata_of(section)["image_path"] = str(path.parent / metadata_of(section)["image_path"])
-    check_section(section)
+    try:
+        if len(section.uns.get("spatial", {})) == 1 and "image_path" in metadata_of(section):
+            metadata_of(section)["image_path"] = str(path.parent / metadata_of(section)["image_path"])
+        check_section(section)
+    except SectionError as error:
+        raise type(error)(f"{path}: {error}") from error
+    except (AttributeError, KeyError, TypeError) as error:  # of other layouts than ours
+        raise SectionError(f"{path}: not a section: its uns['spatial'] is laid out otherwise ({error}).") from error
     return section

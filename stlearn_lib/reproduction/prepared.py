@@ -2,7 +2,7 @@
 
 ::
 
-    FOLDER/cscc/P2_ST_rep1.h5ad           sections, written by `data.section_files.write_section`
+    FOLDER/cscc/P2_ST_rep1.h5ad           sections, written by `stlearn-lib data section`
     FOLDER/tcga_brca/clinical.tsv         a cohort's table
     FOLDER/tcga_brca/TCGA-A1-A0SB....h5   and its bags
 
@@ -11,6 +11,7 @@
 
 import glob
 import hashlib
+import shlex
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from stlearn_lib.protocols import PATIENT_OF
 from stlearn_lib.reproduction.identity import key_of
 
 IN_REGISTRY = "her2st"
+_FORMATS = {"cscc": "cscc", "alex_10x": "visium", "stimage_1k4m": "stimage", "hest_1k": "hest"}
 _KEPT_IN_MEMORY = 64
 _FILES = f"[!.]*{SUFFIX}"  # not those that a killed process left half written
 _HERE: set[str] = set()  # sections of HER2+ whose files were compared with their hashes
@@ -112,9 +114,10 @@ def missing_sections(data: str, folder: Path | str | None = None, *, sections: I
     home = prepared_folder(folder) / data
     if any(home.glob(_FILES)):
         return ""
+    form = _FORMATS.get(data.split("/")[0], "plain")
     return (
-        f"no sections in {home}. {how_to_get(data)} Then read each section and write it there: "
-        f"stlearn_lib.data.section_files.write_section(section, {str(home)!r})."
+        f"no sections in {home}. {how_to_get(data)} Then write its sections there: "
+        f"stlearn-lib data section {form} SOURCE SECTION=PATIENT ... -o {shlex.quote(str(home))} (see its --help)."
     )
 
 

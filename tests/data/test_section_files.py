@@ -168,9 +168,22 @@ def test_a_broken_file_is_named(section, tmp_path, how):
 def test_a_file_that_holds_no_section_is_refused(tmp_path):
     anndata.AnnData(np.ones((2, 2), np.float32)).write_h5ad(tmp_path / "x.h5ad")
     h5py.File(tmp_path / "y.h5ad", "w").close()
-    for name in ("x", "y"):
-        with pytest.raises(SectionError):
-            read_section(tmp_path / f"{name}.h5ad")
+    for name, spatial in {"z1": {"X1": 3}, "z2": {"X1": {}, "X2": {}}, "z3": np.zeros(3)}.items():
+        other = make()
+        other.uns["spatial"] = spatial
+        other.write_h5ad(tmp_path / f"{name}.h5ad")
+    for path in tmp_path.glob("*.h5ad"):
+        with pytest.raises(SectionError) as caught:
+            read_section(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_slide_of_several_files_is_not_copied_in_part(tmp_path):
+    for name in ("scan.mrxs", "scan.DCM"):
+        Image.new("RGB", (40, 40)).save(tmp_path / name, "PNG")
+        with pytest.raises(ImageError, match=rf"{name} is one of several files. Make one of them first: vips"):
+            write_section(make(image_path=tmp_path / name), tmp_path / "prepared")
+    assert not (tmp_path / "prepared").exists()
 
 
 def test_a_missing_image_is_named(section, tmp_path):

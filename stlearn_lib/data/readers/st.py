@@ -7,12 +7,10 @@ spot under the tissue), an image, and sometimes a pathologist's label for each s
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy import sparse
 
-from stlearn_lib.data.readers.tables import check_columns, first_line, read_table
+from stlearn_lib.data.readers.tables import check_columns, read_counts, read_table
 from stlearn_lib.data.sections import make_section, spot_ids
 from stlearn_lib.errors import SectionError
 
@@ -31,12 +29,14 @@ def read_st(
     pixel_scale: float = 1.0,
     spot_pitch_um: float = 200.0,
     spot_diameter_um: float = 100.0,
+    whole_array: bool = False,
     metadata: dict[str, Any] | None = None,
 ) -> AnnData:
     r"""Read one Spatial Transcriptomics section from its tables.
 
     Spots that are in the spot file but not in the count table had no reads and are left out; a spot that has counts
-    but no position is an error. The image's resolution follows from the array: spots lie 200 µm apart, so
+    but no position is an error, unless counts are of the whole array. The image's resolution follows from the array:
+    spots lie 200 µm apart, so
 
     $$\text{µm per px} = \frac{200}{\text{pitch in px}},$$
 
@@ -53,6 +53,8 @@ def read_st(
         pixel_scale: Pixels of the image for each pixel of the spot file: below 1 when the image is a reduced copy.
         spot_pitch_um: Distance between neighbouring spots in micrometres.
         spot_diameter_um: Diameter of a spot in micrometres.
+        whole_array: Whether the count table may hold spots beside the tissue, which the spot file does not: they are
+            left out.
         metadata: More facts to keep in the section, see `sections.make_section`.
 
     Returns:
@@ -65,14 +67,15 @@ def read_st(
     Reference:
         Ståhl et al., Science 353 (2016) 78; Andersson et al., Nature Communications 12 (2021) 6012.
     """
-    count_table = _read_counts(Path(counts))
+    values, names, genes = read_counts(Path(counts))
     spot_table = _read_spots(Path(spots))
-    unknown = count_table.index.difference(spot_table.index)
-    if len(unknown):
+    placed = names.isin(spot_table.index)
+    if not (placed.any() if whole_array else placed.all()):
         raise SectionError(
-            f"{counts}: {len(unknown)} spots have counts but no position in {spots}, first {unknown[0]!r}."
+            f"{counts}: {int((~placed).sum())} spots have counts but no position in {spots}, first "
+            f"{names[~placed][0]!r}."
         )
-    spot_table = spot_table.loc[count_table.index]
+    spot_table = spot_table.loc[names[placed]]
     um_per_px = spot_pitch_um / (_pitch_px(spot_table, Path(spots)) * pixel_scale)
     spot_table[["pixel_x", "pixel_y"]] *= pixel_scale
     if labels is not None:
@@ -81,8 +84,8 @@ def read_st(
     if image is not None and not Path(image).is_file():
         raise SectionError(f"section {name}: the image {image} does not exist.")
     return make_section(
-        sparse.csr_matrix(count_table.to_numpy(np.float32)),
-        list(count_table.columns),
+        values[placed],
+        genes,
         spot_table,
         name=name,
         patient=patient,
@@ -91,29 +94,6 @@ def read_st(
         spot_diameter_um=spot_diameter_um,
         metadata=metadata,
     )
-
-
-def _read_counts(path: Path) -> pd.DataFrame:
-    _check_header(path)  # pandas renames doubled columns silently
-    table = read_table(path, index_col=0)
-    table.index = table.index.astype(str)
-    if table.index.has_duplicates:
-        raise SectionError(f"{path}: the spot {table.index[table.index.duplicated()][0]!r} occurs more than once.")
-    for column in table.columns[[not pd.api.types.is_numeric_dtype(t) for t in table.dtypes]]:
-        raise SectionError(f"{path}: the gene {column!r} has values that are not numbers.")
-    values = table.to_numpy()
-    for wrong, what in ((~np.isfinite(values), "missing or infinite"), (values < 0, "negative")):
-        if wrong.any():
-            row, column = np.argwhere(wrong)[0]
-            raise SectionError(f"{path}: the count of {table.columns[column]} in spot {table.index[row]} is {what}.")
-    return table
-
-
-def _check_header(path: Path) -> None:
-    genes = first_line(path).rstrip("\r\n").split("\t")[1:]
-    if len(genes) != len(set(genes)):
-        doubled = next(g for g in genes if genes.count(g) > 1)
-        raise SectionError(f"{path}: the gene {doubled!r} occurs more than once.")
 
 
 def _read_spots(path: Path) -> pd.DataFrame:

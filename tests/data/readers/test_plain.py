@@ -1,0 +1,213 @@
+"""Plain tables: what is written is read, in any order and either separator, and what is broken is named."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from stlearn_lib.data.readers import read_plain
+from stlearn_lib.data.sections import image_path_of, make_section, patient_of, section_name, um_per_px_of
+from stlearn_lib.errors import ImageError, SectionError
+
+COUNTS = "spot,ERBB2,GNAS\na,0,2\nb,1,5\n"
+SPOTS = "spot,pixel_x,pixel_y,array_x,array_y,label\na,10,20,1,1,tumour\nb,30,20,2,1,\nc,50,20,3,1,fat\n"
+FACTS = {"name": "S", "patient": "P", "um_per_px": 10.0}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(**texts):
+        for role, text in ({"counts": COUNTS, "spots": SPOTS} | texts).items():
+            (tmp_path / f"{role}.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+        return tmp_path / "counts.csv", tmp_path / "spots.csv"
+
+    return write
+
+
+def assert_equal(first, second):
+    assert (first.X != second.X).nnz == 0 and second.X.dtype == np.float32
+    pd.testing.assert_frame_equal(first.obs, second.obs, check_categorical=False, check_dtype=False)
+    assert first.var_names.tolist() == second.var_names.tolist()
+    np.testing.assert_array_equal(first.obsm["spatial"], second.obsm["spatial"])
+    assert (section_name(first), patient_of(first), um_per_px_of(first)) == (
+        section_name(second),
+        patient_of(second),
+        um_per_px_of(second),
+    )
+
+
+def test_a_small_section(write, tmp_path):
+    Image.new("RGB", (60, 40)).save(tmp_path / "scan.png")
+    section = read_plain(*write(), tmp_path / "scan.png", **FACTS, spot_diameter_um=55, metadata={"stain": "H&E"})
+    np.testing.assert_array_equal(section.X.toarray(), [[0, 2], [1, 5]])
+    assert section.obs["label"].tolist() == ["tumour", "unlabelled"]
+    np.testing.assert_array_equal(section.obs[["array_x", "array_y"]], [[1, 1], [2, 1]])
+    np.testing.assert_array_equal(section.obsm["spatial"], [[10, 20], [30, 20]])
+    assert image_path_of(section) == tmp_path / "scan.png"
+    entry = section.uns["spatial"]["S"]
+    assert entry["scalefactors"]["spot_diameter_fullres"] == 5.5 and entry["metadata"]["stain"] == "H&E"
+
+
+# Names that a spreadsheet, or pandas, would take for something else.
+names = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=8)
+awkward = st.sampled_from(["NA", "nan", "007", "1e5", "true", "a,b", 'say "x"', "É", " x"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    spots=st.lists(names | awkward, min_size=1, max_size=6, unique=True),
+    genes=st.lists(names | awkward, min_size=1, max_size=4, unique=True),
+    ending=st.sampled_from([".csv", ".tsv", ".csv.gz", ".tsv.gz", ".txt"]),
+    order=st.randoms(use_true_random=False),
+)
+def test_any_section_written_as_tables_is_read_back(tmp_path_factory, data, spots, genes, ending, order):
+    shape = (len(spots), len(genes))
+    counts = data.draw(arrays(np.int64, shape, elements=st.integers(0, 2**24)))
+    pixels = data.draw(arrays(np.float64, (len(spots), 2), elements=st.floats(0, 1e5)))
+    array = data.draw(arrays(np.int64, (len(spots), 2), elements=st.integers(-100, 100)))
+    labels = data.draw(st.lists(st.sampled_from(["tumour", "NA", "a b"]), min_size=len(spots), max_size=len(spots)))
+    table = pd.DataFrame(
+        {
+            "array_x": array[:, 0],
+            "array_y": array[:, 1],
+            "pixel_x": pixels[:, 0],
+            "pixel_y": pixels[:, 1],
+            "label": pd.Categorical(labels),
+        },
+        index=spots,
+    )
+    section = make_section(counts, genes, table, image_path=None, **FACTS)
+    folder = tmp_path_factory.mktemp("tables")
+    sep = "," if "csv" in ending else "\t"
+    pd.DataFrame(counts, spots, genes).to_csv(folder / f"counts{ending}", sep=sep)
+    rows = order.sample(range(len(spots)), len(spots))
+    table.iloc[rows].rename_axis("spot").to_csv(folder / f"spots{ending}", sep=sep)
+    assert_equal(section, read_plain(folder / f"counts{ending}", folder / f"spots{ending}", **FACTS))
+
+
+def test_rows_in_another_order_are_the_same_section(write):
+    first = read_plain(*write(), **FACTS)
+    header, *rows = COUNTS.splitlines()
+    again = read_plain(*write(counts="\n".join([header, *rows[::-1]])), **FACTS)
+    assert again.obs_names.tolist() == ["b", "a"]
+    again = again[first.obs_names].copy()
+    again.uns = first.uns
+    assert_equal(first, again)
+
+
+def test_a_table_of_a_spreadsheet_is_read(write):
+    text = (
+        b"\xef\xbb\xbf" + COUNTS.replace("\n", "\r\n").encode(),
+        b"\xef\xbb\xbf" + SPOTS.replace("\n", "\r\n").encode(),
+    )
+    assert_equal(read_plain(*write(), **FACTS), read_plain(*write(counts=text[0], spots=text[1]), **FACTS))
+
+
+def test_many_spots_are_read_in_parts(write, monkeypatch):
+    whole = read_plain(*write(), **FACTS)
+    monkeypatch.setattr("stlearn_lib.data.readers.tables._SPOTS_AT_ONCE", 1)
+    assert_equal(whole, read_plain(*write(), **FACTS))
+    with pytest.raises(SectionError, match="the spot 'a' occurs more than once"):
+        read_plain(*write(counts=COUNTS + "a,1,1\n"), **FACTS)
+    with pytest.raises(SectionError, match="the count of GNAS in spot c is negative"):
+        read_plain(*write(counts=COUNTS + "c,1,-1\n"), **FACTS)
+
+
+def test_the_array_is_found_where_the_table_does_not_tell_it(write):
+    spots = "spot,pixel_x,pixel_y\n" + "".join(f"{x}-{y},{100 + 20 * x},{50 + 20 * y}\n" for x, y in np.ndindex(4, 3))
+    counts = "spot,GNAS\n3-2,1\n1-0,4\n"
+    section = read_plain(*write(counts=counts, spots=spots), **FACTS)
+    np.testing.assert_array_equal(section.obs[["array_x", "array_y"]], [[3, 2], [1, 0]])
+    with pytest.raises(
+        SectionError, match=r"spots\.csv: 2 spots are too few to see their array. Give array coordinates"
+    ):
+        read_plain(*write(spots="spot,pixel_x,pixel_y\na,1,1\nb,2,2\n"), **FACTS)
+
+
+BROKEN = {
+    "counts": {
+        "empty file": ("", "names no genes"),
+        "no genes": ("spot\na\n", "names no genes"),
+        "header only": ("spot,GNAS\n", "no rows"),
+        "tabs in a .csv": (COUNTS.replace(",", "\t"), "names no genes"),
+        "doubled gene": ("spot,GNAS,GNAS\na,1,2\n", "gene 'GNAS' occurs more than once"),
+        "doubled spot": ("spot,GNAS\na,1\na,2\n", "spot 'a' occurs more than once"),
+        "no name": ("spot,GNAS\na,1\n,2\n", "row 3 names no spot"),
+        "words": ("spot,GNAS\na,three\n", "gene 'GNAS' has values that are not numbers"),
+        "booleans": ("spot,GNAS\na,true\n", "gene 'GNAS' has values that are not numbers"),
+        "NaN": ("spot,GNAS\na,nan\nb,1\n", "gene 'GNAS' has values that are not numbers"),
+        "missing value": ("spot,GNAS,FASN\na,3,\n", "FASN in spot a is missing"),
+        "short row": ("spot,GNAS,FASN\na,3,1\nb,3\n", "FASN in spot b is missing"),
+        "long rows": ("spot,GNAS\na,3,1\nb,3,1\n", "more columns than its first line"),
+        "one long row": ("spot,GNAS\na,3\nb,3,1\n", "no readable table"),
+        "a header without a corner": ("GNAS,FASN\na,3,1\n", "more columns than its first line"),
+        "negative": ("spot,GNAS\na,-3\n", "GNAS in spot a is negative"),
+        "infinite": ("spot,GNAS\na,inf\n", "GNAS in spot a is missing or infinite"),
+        "huge": ("spot,GNAS\na,16777217\n", "GNAS in spot a is too large"),
+        "huger": ("spot,GNAS\na,99999999999999999999999\n", "GNAS"),
+        "normalised": ("spot,GNAS\na,1.5\n", "GNAS in spot a is not a whole number; raw counts are needed"),
+        "unknown spot": ("spot,GNAS\nz,3\n", "1 spots are not in .*spots.csv, first 'z'"),
+        "another encoding": ("spot,GNÄS\na,3\n".encode("latin-1"), "no readable table"),
+        "another encoding below": (b"spot,GNAS\na\xe4,3\n", "no readable table"),
+        "binary": (bytes(range(256)) * 20, "readable table|names no genes|once"),
+    },
+    "spots": {
+        "empty file": ("", "no readable table"),
+        "header only": (SPOTS.splitlines()[0] + "\n", "no rows"),
+        "no spot": (SPOTS.replace("spot", "name"), "spot are missing; found name"),
+        "no pixel_x": (SPOTS.replace("pixel_x", "x"), "pixel_x are missing"),
+        "words": (SPOTS.replace("30,20", "far,20"), "row 3, column pixel_x is not a number"),
+        "NaN": (SPOTS.replace("30,20", "nan,20"), "row 3, column pixel_x is not a number"),
+        "infinite": (SPOTS.replace("30,20", "30,inf"), "row 3, column pixel_y is not a number"),
+        "doubled spot": (SPOTS + "a,1,1,1,1,\n", "spot 'a' occurs more than once"),
+        "no name": (SPOTS + ",1,1,1,1,\n", "row 5 names no spot"),
+        "half an array": (SPOTS.replace("array_y", "row"), "array_x needs its companion"),
+        "another encoding": (SPOTS.replace("fat", "Fettgewebe ä").encode("latin-1"), "no readable table"),
+    },
+}
+
+
+@pytest.mark.parametrize(("role", "case"), [(role, case) for role, cases in BROKEN.items() for case in cases])
+def test_a_broken_table_is_named(write, role, case):
+    text, message = BROKEN[role][case]
+    with pytest.raises(SectionError, match=message) as caught:
+        read_plain(*write(**{role: text}), **FACTS)
+    assert f"{role}.csv" in str(caught.value)
+
+
+def test_a_truncated_table_is_named(write, tmp_path):
+    counts, spots = write()
+    (tmp_path / "counts.csv.gz").write_bytes(gzip.compress(counts.read_bytes() * 50)[:-30])
+    with pytest.raises(SectionError, match=r"counts\.csv\.gz is no readable table"):
+        read_plain(tmp_path / "counts.csv.gz", spots, **FACTS)
+
+
+def test_missing_files_and_spots_beside_the_image_are_named(write, tmp_path):
+    counts, spots = write()
+    for files in ((tmp_path / "no.csv", spots), (counts, tmp_path / "no.csv")):
+        with pytest.raises(SectionError, match=r"no\.csv does not exist"):
+            read_plain(*files, **FACTS)
+    with pytest.raises(ImageError, match=r"no\.png does not exist"):
+        read_plain(counts, spots, tmp_path / "no.png", **FACTS)
+    Image.new("RGB", (25, 25)).save(tmp_path / "small.png")
+    with pytest.raises(SectionError, match=r"section S: 1 of 2 spots lie outside the image \(25 x 25 px\), first b"):
+        read_plain(counts, spots, tmp_path / "small.png", **FACTS)
+    with pytest.raises(SectionError, match="um_per_px"):
+        read_plain(counts, spots, **FACTS | {"um_per_px": -1.0})
+
+
+@settings(max_examples=100, deadline=None)
+@given(raw=st.binary(max_size=120), role=st.sampled_from(["counts", "spots"]))
+def test_any_bytes_are_a_section_error(tmp_path_factory, raw, role):
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / "counts.csv").write_text(COUNTS)
+    (folder / "spots.csv").write_text(SPOTS)
+    (folder / f"{role}.csv").write_bytes(raw)
+    with pytest.raises(SectionError, match=role):
+        read_plain(folder / "counts.csv", folder / "spots.csv", **FACTS)
