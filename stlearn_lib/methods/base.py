@@ -1,12 +1,13 @@
 """The contract that every method keeps, from the training mean to the deep ones.
 
 ``fit(sections)`` learns, ``predict(section)`` returns an `AnnData` of the same spots and the target's genes,
-``save(folder)`` and ``load(folder)`` keep weights as safetensors and everything else as readable JSON.
+``save(folder)`` and ``load(folder)`` keep weights as safetensors and everything else as readable JSON. For a stranger's
+slide it also carries what it was trained on (`training`), what that looked like (`appearance`), and may say how unsure
+it is (`spread`).
 """
 
-import json
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,20 +15,20 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from stlearn_lib import __version__
-from stlearn_lib.cache import written_whole
 from stlearn_lib.data.expression import Target, expression
 from stlearn_lib.data.sections import check_section, section_name
 from stlearn_lib.errors import NotFittedError, StlearnError
+from stlearn_lib.methods.appearance import Appearance
+from stlearn_lib.methods.card import model_card
+from stlearn_lib.methods.provenance import Training
+from stlearn_lib.saving import Saved, Scores
 
-SETTINGS_FILE = "method.json"
-WEIGHTS_FILE = "weights.safetensors"
+_APPEARANCE = "appearance."
 
 
-class Method(ABC):
+class Method(Saved):
     """Predicts the expression of a section's spots from its image.
 
     A subclass says how it learns (`_fit`) and predicts (`_predict`), and which settings rebuild it (`settings`). What
@@ -37,14 +38,18 @@ class Method(ABC):
         target: Genes and expression space to predict. Cross-validation sets it from the protocol.
     """
 
+    kind: ClassVar[str] = "method"
+
     needs_test_counts: ClassVar[bool] = False
     """Whether `predict` looks at the counts of the section it predicts: true of oracles only."""
 
     def __init__(self, target: Target | None = None) -> None:
+        super().__init__()
         self.target = target
-        self.state: dict[str, np.ndarray] = {}
-        self.learnt: dict[str, Any] = {}
-        self.trained_on: tuple[str, ...] = ()
+        self.training: Training | None = None
+        """What it was fitted on; None before, and of what an earlier version saved."""
+        self.appearance: Appearance | None = None
+        """What that looked like; None where a training section has no image."""
 
     @property
     @abstractmethod
@@ -93,6 +98,7 @@ class Method(ABC):
         truths = [expression(section, target) for section in sections]
         self.state = self._fit(sections, truths, validation or ())
         self.trained_on = tuple(section_name(section) for section in sections)
+        self.training, self.appearance = Training.of(sections, validation or ()), Appearance.of(sections)
         return self
 
     def predict(self, section: AnnData) -> AnnData:
@@ -129,61 +135,66 @@ class Method(ABC):
             },
         )
 
-    def save(self, folder: Path | str) -> Path:
-        """Write the fitted method: ``method.json`` and ``weights.safetensors``.
+    @property
+    def spread_kind(self) -> str:
+        """What `spread` returns, in plain words; empty if it returns nothing."""
+        return ""
+
+    def spread(self, section: AnnData) -> np.ndarray | None:
+        """Return how unsure each prediction is: how far it would move, or among what it was chosen.
+
+        It is no error bar: what a method cannot see, or saw in no training section, is in no spread.
 
         Args:
-            folder: Where to; made if need be.
+            section: The section; its counts are not looked at.
 
         Returns:
-            The folder.
+            What `spread_kind` says, in the target's space, (N, G) float32; None where the method has nothing to say.
 
         Raises:
             NotFittedError: If `fit` was not called.
         """
         self._check_fitted()
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        facts = {
-            "method": type(self).__name__,
-            "settings": self.settings(),
-            "target": asdict(self._target()),
-            "learnt": self.learnt,
-            "trained_on": self.trained_on,
-            "stlearn_lib": __version__,
-        }
-        with written_whole(folder / WEIGHTS_FILE) as path:
-            save_file({key: np.ascontiguousarray(value) for key, value in self.state.items()}, path)
-        with written_whole(folder / SETTINGS_FILE) as path:
-            path.write_text(json.dumps(facts, indent=1))
-        return folder
+        return self._spread(section).astype(np.float32) if self.spread_kind else None
+
+    def explained_by(self) -> tuple[type, ...]:
+        """Return the classes whose docstrings say what this is, and which papers to cite."""
+        return (type(self),)
+
+    def card(self, scores: Scores | None = None) -> str:
+        """Return the model card, see `methods.card`."""
+        return model_card(self, scores)
+
+    def _spread(self, section: AnnData) -> np.ndarray:
+        """Return what `spread_kind` says, (N, G)."""
+        raise NotImplementedError
+
+    def _facts(self) -> dict[str, Any]:
+        training = None if self.training is None else self.training.plain()
+        return super()._facts() | {"target": asdict(self._target()), "training": training}
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        appearance = self.appearance.arrays() if self.appearance is not None else {}
+        return self.state | {_APPEARANCE + name: array for name, array in appearance.items()}
 
     @classmethod
-    def load(cls, folder: Path | str) -> Self:
-        """Read a method that `save` wrote.
+    def _unfitted_from(cls, facts: Mapping[str, Any], folder: Path) -> Self:
+        return cls(**facts["settings"])._described(facts)
 
-        Args:
-            folder: The folder.
+    def _described(self, facts: Mapping[str, Any]) -> Self:
+        """Take the target, and what was trained on, from what ``method.json`` says; old ones do not say the latter."""
+        self.target = Target(**(facts["target"] | {"genes": tuple(facts["target"]["genes"])}))
+        self.training = Training.from_plain(facts["training"]) if facts.get("training") else None
+        return self
 
-        Returns:
-            The fitted method.
-
-        Raises:
-            StlearnError: If the folder holds no such method, or a file of it is missing or broken.
-        """
-        folder = Path(folder)
-        try:
-            facts = json.loads((folder / SETTINGS_FILE).read_text())
-            state = load_file(folder / WEIGHTS_FILE)
-            kind, target = facts["method"], facts["target"] | {"genes": tuple(facts["target"]["genes"])}
-            if kind != cls.__name__:
-                raise StlearnError(f"{folder} holds the method {kind}, not {cls.__name__}.")
-            method = cls(**facts["settings"], target=Target(**target))
-            method.learnt, method.trained_on = facts["learnt"], tuple(facts["trained_on"])
-        except (OSError, json.JSONDecodeError, SafetensorError, KeyError, TypeError) as error:
-            raise StlearnError(f"{folder} holds no readable method: {error}.") from error
-        method.state = state
-        return method
+    def _set_learnt(self, state: dict[str, np.ndarray], learnt: dict[str, Any], trained_on: Iterable[str]) -> None:
+        looks = {name: array for name, array in state.items() if name.startswith(_APPEARANCE)}
+        own = {name: array for name, array in state.items() if name not in looks}
+        if looks:
+            self.appearance = Appearance.from_arrays(
+                {name.removeprefix(_APPEARANCE): array for name, array in looks.items()}
+            )
+        super()._set_learnt(own, learnt, trained_on)
 
     def _target(self) -> Target:
         if self.target is None:

@@ -12,9 +12,11 @@ from anndata import AnnData
 from sklearn.linear_model import Ridge as SklearnRidge
 
 from stlearn_lib.data.expression import Target, library_size
+from stlearn_lib.errors import StlearnError
 from stlearn_lib.methods.base import Method
 from stlearn_lib.methods.features import FeatureInputs
-from stlearn_lib.retrieval import retrieve
+from stlearn_lib.methods.uncertainty import borrowed_spread, hierarchical_resample, mean_and_spread, weighted_ridge
+from stlearn_lib.retrieval import nearest_keys, retrieve
 
 
 class TrainingMean(Method):
@@ -116,7 +118,7 @@ class FeatureMethod(Method):
 
 
 class Ridge(FeatureMethod):
-    r"""Ridge regression on features: the strongest simple method here.
+    r"""Ridge regression on fixed features of a patch.
 
     $$\min_W \lVert Y - XW \rVert_F^2 + \alpha \lVert W \rVert_F^2$$
 
@@ -127,16 +129,30 @@ class Ridge(FeatureMethod):
         alpha: Strength of the penalty.
         standardize: Whose mean and spread, see `FeatureMethod`.
         n_components: Principal components kept of a wide block.
+        n_bootstrap: Refits on resampled training spots, whose spread `spread` returns; 0 for none. Sections are drawn
+            with replacement, then spots within each; what features are scaled by stays as it is.
         target: Genes and expression space to predict.
         encoder_weights: Weights of deep features.
+
+    Raises:
+        StlearnError: If there is a single refit, which has no spread, or less than none.
 
     Reference:
         Hoerl and Kennard, Technometrics 12 (1970) 55.
     """
 
-    def __init__(self, features: Sequence[str] = ("colour_texture",), *, alpha: float = 10.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        features: Sequence[str] = ("colour_texture",),
+        *,
+        alpha: float = 10.0,
+        n_bootstrap: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(features, **kwargs)
-        self.alpha = alpha
+        if n_bootstrap < 0 or n_bootstrap == 1:
+            raise StlearnError(f"n_bootstrap is 0, for no spread, or 2 or more, not {n_bootstrap}.")
+        self.alpha, self.n_bootstrap = alpha, n_bootstrap
 
     @property
     def name(self) -> str:
@@ -145,17 +161,40 @@ class Ridge(FeatureMethod):
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments, other than the target, that build this method again."""
-        return super().settings() | {"alpha": self.alpha}
+        return super().settings() | {"alpha": self.alpha, "n_bootstrap": self.n_bootstrap}
+
+    @property
+    def spread_kind(self) -> str:
+        """What `spread` returns, in plain words; empty without refits."""
+        if not self.n_bootstrap:
+            return ""
+        return f"standard deviation over {self.n_bootstrap} refits on resampled training sections and spots"
 
     def _fit(
         self, sections: Sequence[AnnData], truths: list[np.ndarray], validation: Sequence[AnnData]
     ) -> dict[str, np.ndarray]:
         inputs, state = self._fit_inputs(sections)
         model = SklearnRidge(alpha=self.alpha).fit(inputs, np.concatenate(truths))
-        return state | {"weights": model.coef_.T, "intercept": model.intercept_}
+        state |= {"weights": model.coef_.T, "intercept": model.intercept_}
+        return state | self._refits(inputs, truths) if self.n_bootstrap else state
+
+    def _refits(self, inputs: np.ndarray, truths: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Weights (B, D, G) and intercepts (B, G) of B fits on resampled spots."""
+        rng, values = np.random.default_rng(0), np.concatenate(truths)
+        refits = [
+            weighted_ridge(inputs, values, hierarchical_resample([len(truth) for truth in truths], rng), self.alpha)
+            for _ in range(self.n_bootstrap)
+        ]
+        weights, intercepts = (np.stack(part).astype(np.float32) for part in zip(*refits, strict=True))
+        return {"refitted_weights": weights, "refitted_intercepts": intercepts}
 
     def _predict(self, section: AnnData) -> np.ndarray:
         return self.inputs(section, self.state) @ self.state["weights"] + self.state["intercept"]
+
+    def _spread(self, section: AnnData) -> np.ndarray:
+        inputs = self.inputs(section, self.state)
+        refits = zip(self.state["refitted_weights"], self.state["refitted_intercepts"], strict=True)
+        return mean_and_spread(inputs @ weights + intercept for weights, intercept in refits)[1]
 
 
 class NearestSpots(FeatureMethod):
@@ -196,3 +235,12 @@ class NearestSpots(FeatureMethod):
         return retrieve(
             self.inputs(section, self.state), self.state["keys"], self.state["values"], k=self.k, distance="l2"
         )
+
+    @property
+    def spread_kind(self) -> str:
+        """What `spread` returns, in plain words."""
+        return f"weighted standard deviation of the expression of the {self.k} training spots that it is borrowed from"
+
+    def _spread(self, section: AnnData) -> np.ndarray:
+        found = nearest_keys(self.inputs(section, self.state), self.state["keys"], k=self.k, distance="l2")
+        return borrowed_spread(found, self.state["values"])

@@ -2,6 +2,7 @@
 
 import sys
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from stlearn_lib.data.statistics import colour_texture_statistics
 from stlearn_lib.models.encoders import Encoder, create_encoder, extract_features
 
 PATCH_PX = 224
+_N_KEPT = 64  # sections whose deep features stay in memory: those of a cohort, which folds use again and again
 
 
 class Features(ABC):
@@ -53,8 +55,8 @@ class DeepFeatures(Features):
         weights: ``"auto"``, a path, or None for random weights.
     """
 
-    # What this process has computed or read, by file of patches and by weights; copies of a method share it.
-    _kept: ClassVar[dict[tuple[str, str], np.ndarray]] = {}
+    # What this process computed or read last, by file of patches and by weights; copies of a method share it.
+    _kept: ClassVar[OrderedDict[tuple[str, str], np.ndarray]] = OrderedDict()
 
     def __init__(self, encoder: str, weights: str | None = "auto") -> None:
         self.encoder_name = encoder
@@ -79,6 +81,9 @@ class DeepFeatures(Features):
             values = extract_features(patches, self.encoder, cache=cache_folder("features"), progress=at_terminal)
             values.flags.writeable = False
             self._kept[key] = values
+            if len(self._kept) > _N_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
         return self._kept[key]
 
 

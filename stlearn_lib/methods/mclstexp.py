@@ -28,6 +28,7 @@ from stlearn_lib.methods.trained import (
     channels_last_in_memory,
     model_state,
 )
+from stlearn_lib.methods.uncertainty import borrowed_spread
 from stlearn_lib.models import mclstexp
 from stlearn_lib.models.encoders import Channels, Encoder
 from stlearn_lib.retrieval import Distance, Neighbours, Weighting, nearest_keys, retrieve
@@ -220,6 +221,15 @@ class MclSTExp(TrainedMethod):
         query, keys = self._queries_and_keys(section)
         return retrieve(query, keys, self.state["values"], **self._retrieval())
 
+    @property
+    def spread_kind(self) -> str:
+        """What `spread` returns, in plain words."""
+        k = self.options.k
+        return f"weighted standard deviation of the expression of the {k} training spots that it is borrowed from"
+
+    def _spread(self, section: AnnData) -> np.ndarray:
+        return borrowed_spread(self.neighbours(section), self.state["values"])
+
     def neighbours(self, section: AnnData) -> Neighbours:
         """Return the training spots behind each prediction, to look at the evidence.
 
@@ -309,6 +319,8 @@ def _position(section: AnnData) -> np.ndarray:
 def _load_checkpoint(model: mclstexp.MclSTExp, path: str) -> None:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(checkpoint, Mapping) or not all(isinstance(value, Tensor) for value in checkpoint.values()):
+            raise ValueError("it holds something else")
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{path} is no checkpoint that can be read, of tensors by name: {reason}") from error

@@ -1,17 +1,15 @@
 """The methods by the names that the command line uses, and saved methods of any kind."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from stlearn_lib.errors import StlearnError
-from stlearn_lib.methods.base import SETTINGS_FILE, Method
+from stlearn_lib.methods.base import Method
 from stlearn_lib.methods.baselines import NearestSpots, Ridge, TotalCountOracle, TrainingMean
-from stlearn_lib.methods.mclstexp import MclSTExp
-from stlearn_lib.methods.nh2st import NH2ST
+from stlearn_lib.methods.ensemble import TRAINED, Ensemble
 from stlearn_lib.methods.presets import PRESETS
-from stlearn_lib.methods.rankbygene import RankByGene
+from stlearn_lib.saving import UNREADABLE, saved_kind
 
 DEEP = "deep:mobilenetv2_100"
 
@@ -28,7 +26,8 @@ METHODS: dict[str, Callable[..., Method]] = {
 """Each call makes a new, unfitted method."""
 
 _KINDS: dict[str, type[Method]] = {
-    kind.__name__: kind for kind in (TrainingMean, TotalCountOracle, Ridge, NearestSpots, MclSTExp, NH2ST, RankByGene)
+    **{kind.__name__: kind for kind in (TrainingMean, TotalCountOracle, Ridge, NearestSpots, Ensemble)},
+    **TRAINED,
 }
 
 
@@ -70,7 +69,7 @@ def load_method(folder: Path | str) -> Method:
         StlearnError: If the folder holds no method that is known here.
     """
     try:
-        kind = json.loads((Path(folder) / SETTINGS_FILE).read_text())["method"]
-        return _KINDS[kind].load(folder)
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        kind = _KINDS[saved_kind(folder)]
+    except UNREADABLE as error:
         raise StlearnError(f"{folder} holds no method that is known here ({error}).") from error
+    return kind.load(folder)

@@ -2,7 +2,7 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -168,6 +168,10 @@ class TrainedMethod(Method):
             encoder = settings if isinstance(settings, int) else create_encoder(weights=None, **settings)
             self._model = restore_model(self._build(encoder), self.state)
         return self._model.eval()
+
+    def _set_learnt(self, state: dict[str, np.ndarray], learnt: dict[str, Any], trained_on: Iterable[str]) -> None:
+        super()._set_learnt(state, learnt, trained_on)
+        self._fitted_model()  # now, so that weights that do not fit are the folder's error
 
     def _train(
         self, task: Task, spots: SpotTable, validation: SpotTable | None, settings: TrainingSettings | None = None

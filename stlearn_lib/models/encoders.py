@@ -194,6 +194,8 @@ def create_encoder(
         >>> encoder.n_features, encoder.weights_id
         (1024, 'random(seed=0)')
     """
+    if "checkpoint_path" in timm_kwargs:  # timm would load it unseen, and some versions run what a pickle says
+        raise WeightsError("a checkpoint is read through weights=, not through timm's checkpoint_path.")
     if not name.startswith(_HUB_PREFIX) and not timm.is_model(name):
         close = get_close_matches(name, timm.list_models(), n=3)
         raise ValueError(f"timm has no backbone {name!r}; close to it are {close}. See timm.list_models().")
@@ -250,6 +252,7 @@ def extract_features(
 
     Raises:
         ImageError: If the patches are not of that shape and type, or there are none.
+        StorageError: If the cache cannot be written.
 
     Example:
         >>> patches = np.zeros((3, 32, 32, 3), dtype=np.uint8)
@@ -262,7 +265,6 @@ def extract_features(
         return _features(patches, encoder, batch_size, progress)
     path = Path(cache) / f"{_patches_fingerprint(patches)}-{encoder.fingerprint()}.npy"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as temporary:
             np.save(temporary, _features(patches, encoder, batch_size, progress))
     return np.load(path)

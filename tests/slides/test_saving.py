@@ -43,7 +43,8 @@ def fitted(request, halves):
 def test_a_loaded_model_says_the_same(fitted, halves, tmp_path):
     _, test = halves
     fitted.save(tmp_path / "model")
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["method.json", "weights.safetensors"]
+    files = ["README.md", "method.json", "weights.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == files
     for loaded in (type(fitted).load(tmp_path / "model"), load_slide_model(str(tmp_path / "model"))):
         pd.testing.assert_frame_equal(loaded.predict(test), fitted.predict(test), check_exact=True)
         assert loaded.trained_on == tuple(halves[0].table.index) and loaded.settings() == fitted.settings()
