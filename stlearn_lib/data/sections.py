@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from scipy import sparse
 
+from stlearn_lib.data.images import TissueImage, open_image
 from stlearn_lib.errors import ImageError, SectionError
 
 OBS_COLUMNS = ("array_x", "array_y", "section", "patient")
@@ -187,12 +188,11 @@ def image_size(section: AnnData) -> tuple[int, int]:
     Raises:
         ImageError: If there is no image or it cannot be read.
     """
-    with _open_image(section) as image:
-        return image.size
+    return open_section_image(section).size
 
 
 def read_image(section: AnnData, max_px: int | None = None) -> Image.Image:
-    """Decode the section's image, with its masked areas turned white.
+    """Read the section's image as a whole, with its masked areas turned white; of a whole slide, reduced.
 
     An image may have been masked by those who published it: a black background, an inset. ``metadata["white_boxes"]``
     lists boxes (left, top, right, bottom) in pixels, and ``metadata["black_background"]`` says that pure black is no
@@ -206,44 +206,23 @@ def read_image(section: AnnData, max_px: int | None = None) -> Image.Image:
         The image, RGB.
 
     Raises:
+        ImageError: If there is no image, it cannot be read, or it is too large to be read as a whole.
+    """
+    return open_section_image(section).thumbnail(max_px)
+
+
+def open_section_image(section: AnnData) -> TissueImage:
+    """Open the section's image, of which any part can then be read, with its masked areas turned white.
+
+    Raises:
         ImageError: If there is no image or it cannot be read.
     """
     facts = metadata_of(section)
-    with _open_image(section) as file:
-        full_size = file.size
-        if max_px is not None:
-            file.draft("RGB", (max_px, max_px))
-        try:
-            image = file.convert("RGB")
-        except OSError as error:
-            raise ImageError(
-                f"section {section_name(section)}: {image_path_of(section)} is broken ({error})."
-            ) from error
-    if facts.get("black_background"):
-        image = _black_to_white(image)
-    scale = image.size[0] / full_size[0]
-    for box in facts.get("white_boxes", ()):
-        image.paste((255, 255, 255), tuple(round(edge * scale) for edge in box))
-    if max_px is not None:
-        image.thumbnail((max_px, max_px))
-    return image
-
-
-def _black_to_white(image: Image.Image) -> Image.Image:
-    pixels = np.array(image)
-    pixels[(pixels == 0).all(axis=-1)] = 255
-    return Image.fromarray(pixels)
-
-
-def _open_image(section: AnnData) -> Image.Image:
-    path = image_path_of(section)
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # slides are larger than Pillow's guard for web images
-    try:
-        return Image.open(path)
-    except (UnidentifiedImageError, OSError) as error:
-        raise ImageError(f"section {section_name(section)}: {path} is no readable image ({error}).") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    return open_image(
+        image_path_of(section),
+        white_boxes=facts.get("white_boxes", ()),
+        black_background=bool(facts.get("black_background")),
+    )
 
 
 def attach_image(section: AnnData, max_px: int = 1500) -> AnnData:

@@ -4,17 +4,18 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import h5py
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 from tqdm import tqdm
 
 import stlearn_lib
-from stlearn_lib.cache import written_whole
-from stlearn_lib.data.patches import cut_patches, window_px
-from stlearn_lib.data.sections import image_path_of, make_section, metadata_of, section_name, spot_ids, um_per_px_of
+from stlearn_lib.cache import cache_in, written_whole
+from stlearn_lib.data.images import PlainImage
+from stlearn_lib.data.patches import cut_patches, fingerprint, window_px
+from stlearn_lib.data.sections import image_path_of, metadata_of, open_section_image, section_name, um_per_px_of
 from stlearn_lib.data.statistics import colour_texture_statistics
 from stlearn_lib.errors import BagError
 from stlearn_lib.methods.features import PATCH_PX, DeepFeatures, build_features
@@ -36,7 +37,7 @@ def export_features(
 
     Patches are seen in chunks, and what is done of them lies beside the file until all are: a run that was stopped goes
     on after its last whole chunk. The file itself appears whole or not at all. An encoder runs on a GPU where there is
-    one.
+    one. Patches of a whole slide are cut for each chunk and not kept: all of them would fill gigabytes of disk.
 
     The file holds ``features`` (N, D) float32, ``coords`` (N, 2), the upper left corners of the patches in pixels of
     the image, and in its attributes the encoder, its weights, the patches' size, the resolution, and whether the
@@ -57,12 +58,13 @@ def export_features(
         BagError: If the file is there with other features, or the features are unknown.
         ImageError: If the section has no image.
         WeightsError: If the encoder's weights cannot be had.
+        StorageError: If the folder or the cache cannot be written.
     """
     if chunk < 1:
         raise BagError(f"a chunk has 1 patch or more, not {chunk}.")
     extract, facts = _extractor(features, weights)
-    patches, name = cut_patches(section, PATCH_PX), section_name(section)
-    key = hashlib.blake2b(f"{Path(str(patches.filename)).name} {facts} {chunk}".encode(), digest_size=8).hexdigest()
+    name, seen = section_name(section), fingerprint(section, PATCH_PX)
+    key = hashlib.blake2b(f"{name}-{seen}.npy {facts} {chunk}".encode(), digest_size=8).hexdigest()
     path = Path(folder) / f"{name}.h5"
     parts = path.with_name(f".{name}-{key}")
     if path.is_file():
@@ -70,13 +72,12 @@ def export_features(
             raise BagError(f"{path} holds other features: remove it, or choose another folder.")
         shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed before it could
         return path
-    parts.mkdir(parents=True, exist_ok=True)
-    starts = range(0, len(patches), chunk)
+    starts = range(0, section.n_obs, chunk)
     for start in tqdm(starts, desc=f"{name} {features}", unit="chunk", disable=None if progress else True):
         part = parts / f"{start:08}.npy"
         if not part.is_file():
             with written_whole(part) as temporary:
-                np.save(temporary, extract(np.asarray(patches[start : start + chunk])).astype(np.float32))
+                np.save(temporary, extract(_patches(section, start, start + chunk)).astype(np.float32))
     values = np.concatenate([np.load(parts / f"{start:08}.npy") for start in starts])
     side = window_px(section, PATCH_PX)
     bag = section_bag(section, values, {**facts, **_facts_of(section), "patch_size_level0": side, "key": key})
@@ -86,42 +87,11 @@ def export_features(
     return path
 
 
-def read_image_with_spots(image: Path | str, spots: Path | str, um_per_px: float, *, patient: str = "") -> AnnData:
-    """Read an image and the places in it as a section without counts, to look at it through an encoder.
-
-    Args:
-        image: The image.
-        spots: A CSV with the columns ``pixel_x`` and ``pixel_y``: centres, in pixels of the image.
-        um_per_px: The image's resolution.
-        patient: Whose it is; without one, the image's name.
-
-    Returns:
-        A section named after the image, with one gene that nobody counted.
-
-    Raises:
-        BagError: If the table cannot be read or lacks a column.
-        SectionError: If a place lies outside the image, or a resolution is not positive.
-    """
-    image, spots = Path(image), Path(spots)
-    try:
-        table = pd.read_csv(spots)
-        centres = table[["pixel_x", "pixel_y"]].astype(float).reset_index(drop=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise BagError(f"{spots} is no table with the numbers pixel_x and pixel_y ({error}).") from error
-    if not um_per_px > 0:
-        raise BagError(f"a resolution is a positive number of micrometres per pixel, not {um_per_px}.")
-    number = np.arange(len(centres))
-    rows = centres.assign(array_x=number, array_y=0).set_index(pd.Index(spot_ids(number, np.zeros(len(number)))))
-    return make_section(
-        np.zeros((len(rows), 1)),
-        ["not counted"],
-        rows,
-        name=image.stem,
-        patient=patient or image.stem,
-        image_path=image,
-        um_per_px=um_per_px,
-        metadata={"source": spots.name},
-    )
+def _patches(section: AnnData, start: int, stop: int) -> np.ndarray:
+    if isinstance(open_section_image(section), PlainImage):  # decoded as a whole, so all its patches are cut at once
+        return np.asarray(cut_patches(section, PATCH_PX)[start:stop])
+    with TemporaryDirectory() as folder, cache_in(Path(folder)):
+        return np.array(cut_patches(section[start:stop], PATCH_PX))
 
 
 def _extractor(features: str, weights: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Plain]]:

@@ -1,3 +1,4 @@
+import hashlib
 import os
 from pathlib import Path
 
@@ -6,9 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stlearn_lib.data.patches import cut_patches
-from stlearn_lib.data.sections import make_section
+from stlearn_lib.cache import cache_in
+from stlearn_lib.data.patches import cut_patches, fingerprint
+from stlearn_lib.data.sections import make_section, metadata_of
 from stlearn_lib.errors import ImageError
+from tests.slide_files import write_slide
 
 
 @pytest.fixture
@@ -103,7 +106,7 @@ def test_patches_are_reused_until_something_changes(small, tmp_path, monkeypatch
 def test_a_failed_cut_leaves_nothing(small, tmp_path, monkeypatch):
     monkeypatch.setenv("STLEARN_CACHE", str(tmp_path / "cache"))
     section = small[0]()
-    monkeypatch.setattr("stlearn_lib.data.patches._window", lambda *_: 1 / 0)
+    monkeypatch.setattr("stlearn_lib.data.images.PlainImage.window", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cut_patches(section, 32)
     assert not list((tmp_path / "cache/patches").iterdir())
@@ -120,3 +123,41 @@ def test_no_image(small, tmp_path):
     (tmp_path / "noise.png").unlink()
     with pytest.raises(ImageError, match="does not exist"):
         cut_patches(section)
+
+
+def test_patches_of_a_slide_are_those_of_its_image(small, tmp_path):
+    section = small[0]()
+    write_slide(tmp_path / "slide.tif", Image.open(tmp_path / "noise.png"), 2.0)
+    slide = section.copy()
+    metadata_of(slide)["image_path"] = str(tmp_path / "slide.tif")
+    for sizes in ({"patch_px": 32}, {"patch_px": 64, "patch_um": 80.0}):
+        np.testing.assert_array_equal(cut_patches(slide, **sizes), cut_patches(section, **sizes))
+
+
+def test_a_finer_scan_is_reduced(small):
+    build, pixels = small
+    patches = cut_patches(build(pixel_scale=2.0), 16)
+    expected = Image.fromarray(padded(pixels, 80.7, 60.2, 32)).resize((16, 16))
+    np.testing.assert_array_equal(patches[0], np.asarray(expected))
+
+
+def test_an_image_is_hashed_once_and_never_held_as_a_whole(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("STLEARN_CACHE", str(tmp_path / "cache"))
+    section, hashed = small[0](), []
+    original = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *of: hashed.append(of[0].name) or original(*of))
+    names = {Path(cut_patches(section[[i]], 32).filename).name for i in range(3)}
+    assert len(names) == 3 and len(hashed) == 1
+    digest = hashlib.blake2b((tmp_path / "noise.png").read_bytes(), digest_size=12)
+    digest.update(section.obsm["spatial"].tobytes())
+    digest.update(b'[32, null, {"simulated": false, "um_per_px": 2.0}]')
+    assert fingerprint(section, 32) == digest.hexdigest()
+
+
+def test_patches_of_a_block_can_be_thrown_away(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("STLEARN_CACHE", str(tmp_path / "cache"))
+    with cache_in(tmp_path / "block"):
+        cut_patches(small[0](), 32)
+    assert len(list((tmp_path / "block/patches").glob("*.npy"))) == 1 and not (tmp_path / "cache").exists()
+    cut_patches(small[0](), 32)
+    assert len(cache_files()) == 1

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from stlearn_lib.data.patches import cut_patches
-from stlearn_lib.data.sections import image_path_of
+from stlearn_lib.data.sections import image_path_of, read_image
 from stlearn_lib.data.statistics import colour_texture_statistics
-from stlearn_lib.errors import BagError, SectionError
+from stlearn_lib.data.whole_slides import slide_section
+from stlearn_lib.errors import BagError
 from stlearn_lib.models.encoders import create_encoder, extract_features
 from stlearn_lib.slides import export
 from stlearn_lib.slides.bags import read_bag
-from stlearn_lib.slides.export import export_features, read_image_with_spots
+from stlearn_lib.slides.export import export_features
+from tests.slide_files import write_slide
 
 
 @pytest.fixture
@@ -93,19 +95,44 @@ def test_other_features_are_not_overwritten(small, tmp_path):
 def test_an_image_with_a_table_of_spots(section, tmp_path):
     spots = tmp_path / "spots.csv"
     spots.write_text("pixel_x,pixel_y\n300.5,300\n450,300\n")
-    read = read_image_with_spots(image_path_of(section), spots, 0.5)
+    read = slide_section(image_path_of(section), spots=spots, um_per_px=0.5)
     bag = read_bag(export_features(read, "colour_texture", tmp_path, progress=False))
     assert (bag.slide, bag.coords.tolist(), bag.provenance["um_per_px"]) == ("S1", [[188, 188], [338, 188]], 0.5)
-    for text, error, message in [
-        ("x,y\n1,2\n", BagError, "no table with the numbers pixel_x and pixel_y"),
-        ("pixel_x,pixel_y\na,2\n", BagError, "no table with the numbers"),
-        ("pixel_x,pixel_y\n99999,2\n", SectionError, "outside the image"),
-    ]:
-        spots.write_text(text)
-        with pytest.raises(error, match=message):
-            read_image_with_spots(image_path_of(section), spots, 0.5)
-    with pytest.raises(BagError, match="positive number of micrometres"):
-        read_image_with_spots(image_path_of(section), spots.with_name("spots.csv"), 0)
+
+
+@pytest.fixture
+def slide(section, tmp_path):
+    """Return 24 spots of a whole slide at half the resolution that patches stand for."""
+    path = write_slide(tmp_path / "slide.svs", read_image(section).crop((0, 0, 1200, 800)), 0.5)
+    return slide_section(path, grid="dense", pitch_um=100, scan_um_per_px=0.25, tissue=False)
+
+
+def test_a_whole_slide_is_cut_in_chunks_that_are_not_kept(slide, tmp_path, monkeypatch):
+    monkeypatch.setenv("STLEARN_CACHE", str(tmp_path / "cache"))
+    cut = []
+    monkeypatch.setattr(export, "cut_patches", lambda part, px: cut.append(part.n_obs) or cut_patches(part, px))
+    bag = read_bag(export_features(slide, "colour_texture", tmp_path, chunk=10, progress=False))
+    assert cut == [10, 10, 4] and not list((tmp_path / "cache").rglob("*.npy"))
+    np.testing.assert_allclose(bag.features, colour_texture_statistics(cut_patches(slide)), rtol=1e-5)
+    np.testing.assert_array_equal(bag.coords, slide.obsm["spatial"] - 56)
+    assert bag.provenance["patch_size_level0"] == 112 and bag.provenance["image"] == "slide.svs"
+
+
+def test_a_stopped_export_of_a_whole_slide_goes_on(slide, tmp_path, monkeypatch):
+    cut = []
+
+    def dying(part, px):
+        cut.append(part.n_obs)
+        if len(cut) == 2:
+            raise KeyboardInterrupt
+        return cut_patches(part, px)
+
+    monkeypatch.setattr(export, "cut_patches", dying)
+    with pytest.raises(KeyboardInterrupt):
+        export_features(slide, "colour_texture", tmp_path, chunk=10, progress=False)
+    bag = read_bag(export_features(slide, "colour_texture", tmp_path, chunk=10, progress=False))
+    assert cut == [10, 10, 10, 4], "the first chunk was kept"
+    np.testing.assert_allclose(bag.features, colour_texture_statistics(cut_patches(slide)), rtol=1e-5)
 
 
 def test_unknown_features_and_chunks(small, tmp_path):
