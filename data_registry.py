@@ -30,7 +30,7 @@ import os
 import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -949,7 +949,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _reason(error: Exception, folder: Path) -> str:
     number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT):
+    if number in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error):  # the latter are SQLite's words
         return f"the disk is full ({error}). Free some space and call again."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS) or (folder.is_dir() and not os.access(folder, os.W_OK)):
         return f"the folder is read-only ({error}). Allow writing there."
@@ -991,11 +991,12 @@ def _transfer(file: File, part: Path, progress: bool) -> None:
     whole = 0
     bar = tqdm(total=file.size_bytes or 1, desc=file.name, unit="B", unit_scale=True, disable=not progress)
     try:
-        with bar, part.open("ab") as out:
+        with ExitStack() as answers, bar, part.open("ab") as out:
             have = out.tell()
 
             def begin(answer: requests.Response, *_: object, **__: object) -> None:
                 nonlocal whole
+                answers.callback(answer.close)
                 if answer.status_code == 200 and have:
                     out.truncate(0)
                 if answer.status_code in (200, 206):

@@ -13,13 +13,29 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
 import data_registry
+from stlearn_lib.cli_apply import predict, train
 from stlearn_lib.cli_reproduce import reproduce
+from stlearn_lib.cli_sections import EPILOG, section, unpack
 from stlearn_lib.cli_slides import slides
 from stlearn_lib.errors import StlearnError
 
+
+class _Commands(TyperGroup):
+    """The commands, which Ctrl-C ends with one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            Console(stderr=True).print("stopped; what is done is kept, the same command goes on", soft_wrap=True)
+            raise typer.Exit(130) from None  # what shells expect of a process that a signal stopped
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -29,6 +45,10 @@ app = typer.Typer(
 )
 data = typer.Typer(no_args_is_help=True, help="Find, fetch and verify the data sets that the papers use.")
 app.add_typer(data, name="data")
+data.command()(unpack)
+data.command(epilog=EPILOG)(section)
+app.command()(train)
+app.command()(predict)
 app.add_typer(slides, name="slides")
 app.add_typer(reproduce, name="reproduce")
 
@@ -148,6 +168,7 @@ def evaluate(
     """
     from dataclasses import replace
 
+    from stlearn_lib.cache import written_whole
     from stlearn_lib.data.expression import Target
     from stlearn_lib.data.splits import validation_from_training
     from stlearn_lib.datasets import load_gene_list, load_sections
@@ -171,7 +192,8 @@ def evaluate(
     if not is_first_process():
         return
     if output is not None:
-        scores.to_csv(output, index=False)
+        with written_whole(output) as path:
+            scores.to_csv(path, index=False)
     table = Table("test", *SHOWN, title=f"{scores['method'].iloc[0]}, {protocol}, {space}, {len(target.genes)} genes")
     for _, row in scores.iterrows():
         table.add_row(row["test"], *(f"{row[name]:.3f}" for name in SHOWN[:-1]), str(row["n_undefined_genes"]))
@@ -184,37 +206,56 @@ def evaluate(
 @app.command()
 def features(
     names: Annotated[
-        list[str], typer.Argument(metavar="SLIDE...", help="Names of sections (A1 C2), or an image, with --spots.")
+        list[str],
+        typer.Argument(metavar="SLIDE...", help="Names of sections (A1 C2), or files: whole slides, other images."),
     ],
     output: Annotated[Path, typer.Option(help="Folder for the files, SLIDE.h5.")] = Path("features"),
     encoder: Annotated[
         str, typer.Option("--features", help="colour_texture, or deep: and any timm backbone, also deep:hf-hub:NAME.")
     ] = "deep:mobilenetv2_100",
     weights: Annotated[str, typer.Option(help="Of the backbone: auto, or the path of a checkpoint.")] = "auto",
-    spots: Annotated[
-        Path | None, typer.Option(help="Where to look in an image: a CSV with pixel_x and pixel_y, the centres.")
+    grid: Annotated[
+        str | None,
+        typer.Option(help="Where to look in a file's tissue: dense (touching patches, the default), st, or visium."),
     ] = None,
-    um_per_px: Annotated[float | None, typer.Option(help="Resolution of the image, micrometres per pixel.")] = None,
+    spots: Annotated[
+        Path | None, typer.Option(help="Or where exactly: a CSV with pixel_x and pixel_y, the centres; or a section.")
+    ] = None,
+    um_per_px: Annotated[
+        float | None, typer.Option(help="Resolution of the files, micrometres per pixel, where they do not say.")
+    ] = None,
+    scan_um_per_px: Annotated[
+        float | None, typer.Option(help="Resolution that the backbone was trained at; if not given, the files' own.")
+    ] = None,
 ) -> None:
     """Write features of patches for other tools, as TRIDENT and CLAM do: features (N, D) and coords (N, 2).
 
-    A stopped run goes on with the next call. Example: stlearn-lib features A1 C2 --output bags
+    A stopped run goes on with the next call. Example: stlearn-lib features SLIDE.svs --scan-um-per-px 0.5
     """
+    from stlearn_lib.data.whole_slides import slide_section
     from stlearn_lib.datasets import load_sections
-    from stlearn_lib.slides.export import export_features, read_image_with_spots
+    from stlearn_lib.slides.export import export_features
 
-    if (spots is None) != (um_per_px is None) or (spots is not None and len(names) > 1):
-        raise typer.BadParameter("an image takes both --spots and --um-per-px, and comes alone")
+    asked = {"grid": grid, "spots": spots, "um_per_px": um_per_px, "scan_um_per_px": scan_um_per_px}
+    options: dict[str, Any] = {option: value for option, value in asked.items() if value is not None}
+    if spots is not None and (grid is not None or len(names) > 1):
+        raise typer.BadParameter("--spots are those of one file, and take the place of a grid")
     for slide in names:
-        if spots is not None and um_per_px is not None:
-            section = read_image_with_spots(slide, spots, um_per_px)
+        if Path(slide).is_file():
+            section = slide_section(slide, **{"grid": "dense", **options})
+        elif options or Path(slide).suffix:
+            raise typer.BadParameter(f"there is no file {slide}; a section, named A1 or C2, has its own spots")
         else:
             (section,) = load_sections([slide], allow_simulated=False)
         out.print(export_features(section, encoder, output, weights=weights), soft_wrap=True)
 
 
 def main() -> None:
-    """Run the command line: 0 if all went well, 1 with one line if the user can mend it, 2 if it was called wrongly."""
+    """Run the command line.
+
+    Its exit code is 0 if all went well, 1 with one line if the user can mend it, 2 if it was called wrongly, and 130 if
+    it was stopped with Ctrl-C.
+    """
     logging.captureWarnings(True)
     logging.basicConfig(format="%(message)s")
     try:

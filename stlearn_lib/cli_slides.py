@@ -68,8 +68,7 @@ def classify(
     attention = SlideClassifier(folder=runs, training=_slide_training(epochs, batch_size, patience, seed))
     models = {"attention": attention, "average": AverageClassifier()}
     predictions = _cross_validated(models, cohort, folds, seed, patience, classification_scores)
-    if output is not None:
-        predictions.to_csv(output, index_label="slide")
+    _write_table(predictions, output)
     _save(models, cohort, seed, patience, save)
 
 
@@ -128,7 +127,7 @@ def predict(
     from stlearn_lib.slides.prediction import load_slide_model, predict_files, write_attention
 
     fitted = load_slide_model(model)
-    predict_files(fitted, bags).to_csv(output, index_label="slide")
+    _write_table(predict_files(fitted, bags), output)
     if attention is not None:
         for bag in bags:
             write_attention(fitted, read_bag(bag, slide=bag.stem), attention)
@@ -196,16 +195,25 @@ def _save(models: Any, cohort: Any, seed: int, patience: int | None, folder: Pat
         out.print(fit_anew(model, "all slides", train, validation).save(folder / name), soft_wrap=True)
 
 
-def _write_survival(predictions: Any, output: Path | None, figure: Path | None) -> None:
+def _write_table(predictions: Any, output: Path | None) -> None:
+    from stlearn_lib.cache import written_whole
+
     if output is not None:
-        predictions.to_csv(output, index_label="slide")
+        with written_whole(output) as path:
+            predictions.to_csv(path, index_label="slide")
+
+
+def _write_survival(predictions: Any, output: Path | None, figure: Path | None) -> None:
+    _write_table(predictions, output)
     if figure is not None:
         from matplotlib.figure import Figure as Page
 
+        from stlearn_lib.cache import written_whole
         from stlearn_lib.slides.figures import plot_survival
 
         patients = predictions.groupby("patient").first()
         page = Page(figsize=(6, 5))
         risks = {True: "high risk", False: "low risk"}
         plot_survival(patients["time"], patients["event"], patients["high_risk"], page.subplots(), names=risks)
-        page.savefig(figure, bbox_inches="tight")
+        with written_whole(figure) as path:
+            page.savefig(path, bbox_inches="tight")

@@ -21,6 +21,10 @@ class ImageError(SectionError):
     """A section's image is missing, unreadable, or smaller than its spots' coordinates."""
 
 
+class ArchiveError(StlearnError, ValueError):
+    """An archive is broken, or holds what must not be unpacked."""
+
+
 class WeightsError(StlearnError, RuntimeError):
     """Pretrained weights cannot be had; random weights are never used in their place."""
 
@@ -59,6 +63,10 @@ class NotFittedError(StlearnError, RuntimeError):
 
 class RetrievalError(StlearnError, ValueError):
     """Queries, keys and values do not fit together, or hold numbers that cannot be compared."""
+
+
+class StorageError(StlearnError, OSError):
+    """A folder cannot be written: its disk is full, or it is read-only."""
 
 
 class UndefinedGeneWarning(UserWarning):

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import tokenize
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,18 @@ from stlearn_lib.errors import GeneError
 # What a pickled array or index of strings is made of; numpy and pandas have moved these functions between versions.
 _HARMLESS: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
+    ("numpy._core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("pandas.core.indexes.base", "_new_Index"): pd.Index([]).__reduce__()[0],
     ("pandas.core.indexes.base", "Index"): pd.Index,
 }
+
+# What a pickle, or the header of an array, may raise where a byte of it is wrong.
+_BROKEN = (
+    *(OSError, EOFError, pickle.UnpicklingError, SyntaxError, tokenize.TokenError, MemoryError, RuntimeError),
+    *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
+)
 
 
 class _StringsOnly(pickle.Unpickler):
@@ -52,7 +60,7 @@ def read_gene_list(path: Path | str) -> tuple[str, ...]:
     try:
         raw = path.read_bytes()
         genes = _parse(path.suffix, raw)
-    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except _BROKEN as error:
         raise GeneError(f"{path} is no readable gene list ({error}).") from error
     if not genes or not all(isinstance(gene, str) and gene for gene in genes):
         raise GeneError(f"{path} holds no gene names.")

@@ -22,9 +22,11 @@ from stlearn_lib.cache import written_whole
 from stlearn_lib.errors import ReproductionError
 from stlearn_lib.reproduction.identity import key_of
 from stlearn_lib.reproduction.tasks import Result, Task, identify
+from stlearn_lib.storage import locked, writing_in
 
 _ORDER = ["experiment", "seed", "fold", "key"]
 _CATEGORIES = ["experiment", "test", "gene"]
+_LOCK = ".lock"
 
 
 class Store:
@@ -46,7 +48,6 @@ class Store:
         """Keep a result; one that is there already stays as it is."""
         name = f"{result.identity['fold']}-seed{result.identity['seed']}-{result.key}.json"
         path = self.folder / "tasks" / result.identity["experiment"] / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             with written_whole(path) as temporary:
                 temporary.write_text(json.dumps(asdict(result)))
@@ -80,11 +81,17 @@ class Store:
         return self._table("genes.parquet", parts, ["key", "test", "gene"])
 
     def gather(self) -> pd.DataFrame:
-        """Write the ledger anew from all results, and return it. What an earlier ledger had stays in it."""
-        rows, genes = self.rows(), self.genes()
-        if rows.empty:
+        """Write the ledger anew from all results, and return it. What an earlier ledger had stays in it.
+
+        Processes that gather at once take turns, so that none writes a ledger without what another has gathered.
+        """
+        if not self.keys():
             raise ReproductionError(f"there are no results in {self.folder}.")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing_in(self.folder), locked(self.folder / _LOCK, wait=True):
+            return self._gather()
+
+    def _gather(self) -> pd.DataFrame:
+        rows, genes = self.rows(), self.genes()
         with written_whole(self.folder / "ledger.parquet") as path:
             rows.to_parquet(path, index=False, compression="zstd")
         with written_whole(self.folder / "ledger.csv") as path:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from anndata import AnnData
 
-from stlearn_lib.cache import written_whole
+from stlearn_lib.cache import hdf5_written_whole
 from stlearn_lib.data.sections import metadata_of, patient_of, section_name
 from stlearn_lib.errors import BagError
 
@@ -129,10 +129,12 @@ def write_bag(bag: Bag, path: Path | str) -> Path:
 
     Returns:
         The path.
+
+    Raises:
+        StorageError: If the folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5_written_whole(path) as file:
         file[FEATURES] = bag.features
         if bag.coords is not None:
             file[COORDS] = bag.coords

@@ -1,6 +1,5 @@
 """What a saved model says of slides that nobody has labelled: a table of predictions, and where it looked."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -8,8 +7,9 @@ from typing import get_args
 import pandas as pd
 from matplotlib.figure import Figure
 
+from stlearn_lib.cache import written_whole
 from stlearn_lib.errors import BagError, StlearnError
-from stlearn_lib.methods.base import SETTINGS_FILE
+from stlearn_lib.saving import UNREADABLE, saved_kind
 from stlearn_lib.slides.averages import AverageClassifier, AverageSurvival
 from stlearn_lib.slides.bags import Bag
 from stlearn_lib.slides.classification import SlideClassifier
@@ -43,8 +43,8 @@ def load_slide_model(folder: Path | str) -> AnyModel:
         ('AverageSurvival', (20, 1))
     """
     try:
-        kind = _KINDS[json.loads((Path(folder) / SETTINGS_FILE).read_text())["method"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        kind = _KINDS[saved_kind(folder)]
+    except UNREADABLE as error:
         raise StlearnError(f"{folder} holds no saved model of slides ({error}); known: {', '.join(_KINDS)}.") from error
     return kind.load(folder)
 
@@ -89,7 +89,8 @@ def write_attention(model: AnyModel, bag: Bag, folder: Path | str) -> Path:
         raise BagError(f"{type(model).__name__} sees the average of a slide and has no attention: load another model.")
     path, shares, page = Path(folder) / f"{bag.slide}.csv", model.attention(bag), Figure(figsize=(6, 5))
     plot_attention(bag, shares, page.subplots())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(bag.coords, columns=["x", "y"]).assign(attention=shares).to_csv(path, index=False)
-    page.savefig(path.with_suffix(".png"), bbox_inches="tight", dpi=150)
+    with written_whole(path) as temporary:
+        pd.DataFrame(bag.coords, columns=["x", "y"]).assign(attention=shares).to_csv(temporary, index=False)
+    with written_whole(path.with_suffix(".png")) as temporary:
+        page.savefig(temporary, bbox_inches="tight", dpi=150)
     return path

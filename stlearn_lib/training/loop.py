@@ -25,7 +25,7 @@ from tqdm import tqdm
 from stlearn_lib.data.spots import SpotTable
 from stlearn_lib.errors import TrainingError
 from stlearn_lib.losses.gather import PartByPart
-from stlearn_lib.training.run import Run
+from stlearn_lib.training.run import Run, alone_in
 from stlearn_lib.training.settings import Compute, TrainingSettings
 
 Batch = dict[str, Tensor]
@@ -93,8 +93,9 @@ def fit(
         ``validation_`` each term, ``seconds``.
 
     Raises:
-        TrainingError: If the settings do not fit the spots or the processes, the folder holds another run, or the
-            loss is not finite.
+        TrainingError: If the settings do not fit the spots or the processes, the folder holds another run, another
+            process trains in it, or the loss is not finite.
+        StorageError: If the folder cannot be written.
     """
     if settings.patience is not None and validation is None:
         raise TrainingError(
@@ -103,7 +104,8 @@ def fit(
         )
     fabric = (compute or Compute()).fabric()
     fabric.launch()
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+    devices = [fabric.device] if fabric.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), alone_in(folder, fabric):
         return _fit(fabric, task, spots, settings, validation, folder, progress)
 
 

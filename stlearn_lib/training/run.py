@@ -1,7 +1,8 @@
 """A training run's memory: history, best and last weights, and the folder in which it can be taken up again."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,44 @@ from lightning_fabric.wrappers import _FabricOptimizer
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from stlearn_lib.cache import written_whole
+from stlearn_lib.cache import remove_leftovers, written_whole
 from stlearn_lib.errors import TrainingError
+from stlearn_lib.storage import locked, writing_in
 from stlearn_lib.training.settings import TrainingSettings
 
-LAST, BEST, HISTORY, TENSORBOARD = "last.ckpt", "best.ckpt", "history.csv", "tensorboard"
+LAST, BEST, HISTORY, TENSORBOARD, LOCK = "last.ckpt", "best.ckpt", "history.csv", "tensorboard", ".lock"
 MONITOR = "validation_loss"
+
+
+@contextmanager
+def alone_in(folder: Path | str | None, fabric: Fabric) -> Iterator[None]:
+    """Keep other trainings out of a run's folder; the processes of this one are let in together.
+
+    Args:
+        folder: The folder, made if need be; or None, which is shared with nobody.
+        fabric: The processes.
+
+    Raises:
+        TrainingError: If another training is there.
+        StorageError: If the folder cannot be written.
+    """
+    if folder is None:
+        yield
+        return
+    folder = Path(folder)
+    with ExitStack() as lock:
+        free = True
+        if fabric.is_global_zero:
+            with writing_in(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                try:
+                    lock.enter_context(locked(folder / LOCK))
+                except BlockingIOError:
+                    free = False
+        if not fabric.broadcast(free):
+            raise TrainingError(f"another process trains in {folder}: wait for it, or choose another folder.")
+        remove_leftovers(folder)
+        yield
 
 
 class Run:
@@ -52,10 +85,8 @@ class Run:
         self.history: list[dict[str, float]] = []
         self.best: dict[str, torch.Tensor] = {}
         self.writer: SummaryWriter | None = None
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if (self.folder / LAST).is_file():
-                self._resume(self.folder)
+        if self.folder is not None and (self.folder / LAST).is_file():
+            self._resume(self.folder)
 
     @property
     def finished(self) -> bool:
@@ -81,7 +112,7 @@ class Run:
         self.history.append(row)
         if MONITOR in row and self._best_epoch() == len(self.history) - 1:
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.task.state_dict().items()}
-            self._write(BEST, {"task": self.task})
+            self._write(BEST, {"task": self.best})
         self._log(row)
         self._write(LAST, self._state() | {"identity": self.identity, "history": self.history})
 
@@ -92,8 +123,9 @@ class Run:
 
     def close(self) -> None:
         """Close what is open for writing."""
-        if self.writer is not None:
-            self.writer.close()
+        if self.folder is not None and self.writer is not None:
+            with writing_in(self.folder):
+                self.writer.close()
 
     def _best_epoch(self) -> int:
         return int(np.argmin([row[MONITOR] for row in self.history]))
@@ -118,18 +150,17 @@ class Run:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "task": self.task,
-            "optimizer": self.optimizer,
+            "task": self.task.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),  # the scaler of half precision
         }
 
     def _write(self, name: str, state: dict[str, Any]) -> None:
         if self.folder is None:
             return
-        temporary = self.folder / f".{name}"
-        self.fabric.save(temporary, state)  # by all processes, of which the first writes
         if self.fabric.is_global_zero:
-            temporary.replace(self.folder / name)
+            with written_whole(self.folder / name) as temporary:  # Fabric's save leaves files in /tmp when it is killed
+                torch.save(state, temporary)
         self.fabric.barrier()  # whatever a process reads next, it finds the new file
 
     def _read(self, path: Path) -> dict[str, Any]:
@@ -144,9 +175,10 @@ class Run:
         with written_whole(self.folder / HISTORY) as path:
             pd.DataFrame(self.history).to_csv(path, index=False)
         epoch = int(row["epoch"])
-        if self.writer is None:  # an epoch that was begun before and is done again replaces what is there of it
-            self.writer = SummaryWriter(self.folder / TENSORBOARD, purge_step=epoch)
-        for name, value in row.items():
-            if name != "epoch":
-                self.writer.add_scalar(name, value, epoch)
-        self.writer.flush()
+        with writing_in(self.folder):
+            if self.writer is None:  # an epoch that was begun before and is done again replaces what is there of it
+                self.writer = SummaryWriter(self.folder / TENSORBOARD, purge_step=epoch)
+            for name, value in row.items():
+                if name != "epoch":
+                    self.writer.add_scalar(name, value, epoch)
+            self.writer.flush()

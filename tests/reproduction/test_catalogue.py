@@ -233,6 +233,10 @@ def test_without_its_data_an_experiment_says_what_and_how(tmp_path, name):
     said = missing_data(experiment, tmp_path)
     assert str(tmp_path / experiment.data) in said
     assert any(how in said for how in ("stlearn-lib data fetch", "by hand", "agreement", "on request"))
+    if isinstance(experiment, SectionExperiment):
+        form = {"cscc": "cscc", "stnet": "plain", "hest_1k": "hest", "stimage_1k4m": "stimage", "alex_10x": "visium"}
+        command = f"stlearn-lib data section {form[experiment.data.split('/')[0]]} SOURCE SECTION"
+        assert command in said and f"-o {tmp_path / experiment.data}" in said
 
 
 def test_her2st_and_rna_are_fetched_when_they_are_needed(monkeypatch, tmp_path):

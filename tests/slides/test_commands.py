@@ -1,13 +1,16 @@
 """The commands over slides, called in this process."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from stlearn_lib.data.sections import read_image
 from stlearn_lib.slides.averages import AverageSurvival
 from stlearn_lib.slides.bags import Bag, read_bag, write_bag
+from tests.slide_files import write_slide
 
 
 @pytest.mark.parametrize("command", ["classify", "survive"])
@@ -84,6 +87,30 @@ def test_features_of_a_real_section(run, mirror, tmp_path):
     assert read_bag(tmp_path / "A1.h5").features.shape == (346, 26)
 
 
+def test_features_of_a_whole_slide(run, section, tmp_path):
+    """Spots lie on a dense grid over the tissue, unless another grid or a table is asked for."""
+    slide = write_slide(tmp_path / "slide.svs", read_image(section), 0.69, quality=90)
+    asked = {
+        "dense": ["--scan-um-per-px", 0.5],
+        "visium": ["--grid", "visium"],
+        "spots": ["--spots", tmp_path / "spots.csv", "--um-per-px", 0.7],
+    }
+    (tmp_path / "spots.csv").write_text("pixel_x,pixel_y\n300.5,300\n")
+    bags = {}
+    for name, options in asked.items():
+        done = run("features", slide, "--features", "colour_texture", "--output", tmp_path / name, *options)
+        assert done.returncode == 0, done.err
+        assert Path(done.out.strip()) == tmp_path / name / "slide.h5"
+        bags[name] = read_bag(tmp_path / name / "slide.h5")
+    dense = np.unique(bags["dense"].coords[:, 0])
+    assert bags["dense"].provenance["patch_size_level0"] == round(224 * 0.5 / 0.69)
+    assert set(np.diff(dense)) <= {162, 163}, "patches touch each other, but for whole pixels"
+    assert bags["visium"].provenance["source"] == "visium grid" and len(bags["visium"]) > len(bags["dense"]) > 20
+    assert bags["spots"].coords.tolist() == [[188, 188]] and bags["spots"].provenance["um_per_px"] == 0.7
+    done = run("features", slide, "--um-per-px", 0.5)
+    assert done.returncode == 1 and "says 0.69 µm per pixel, but 0.5 was passed" in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -93,7 +120,11 @@ def test_features_of_a_real_section(run, mirror, tmp_path):
         (["slides", "survive", "{folder}", "{table}", "--layout", "tcga"], 1, "is it the GDC's clinical.tsv?"),
         (["slides", "survive", "{folder}", "none.csv"], 1, "none.csv does not exist"),
         (["slides", "survive", "{folder}", "{table}", "--epochs", "0"], 1, "epochs must be at least 1"),
-        (["features", "A1", "--um-per-px", "0.5"], 2, "takes both --spots and --um-per-px"),
+        (["features", "A1", "--um-per-px", "0.5"], 2, "there is no file A1"),
+        (["features", "nowhere.svs"], 2, "there is no file nowhere.svs"),
+        (["features", "a.svs", "b.svs", "--spots", "s.csv"], 2, "--spots are those of one file"),
+        (["features", "a.svs", "--spots", "s.csv", "--grid", "st"], 2, "take the place of a grid"),
+        (["features", "{table}"], 1, "is no readable image"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(run, on_disk, arguments, code, message):
