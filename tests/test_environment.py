@@ -63,11 +63,15 @@ def test_constraints_name_versions_and_no_addresses():
 
 def test_every_import_of_the_library_is_a_dependency():
     # The imports that may fail, with an error that says what to install.
-    extra = {"engines.py": "ray", "tissue.py": "lazyslide", "spatial_data.py": "spatialdata"}
+    extra = {
+        "engines.py": {"ray"},
+        "tissue.py": {"lazyslide", "wsidata", "spatialdata", "shapely"},  # the others come with lazyslide
+        "spatial_data.py": {"spatialdata"},
+    }
     distributions = packages_distributions()
     undeclared = {}
     for path in [*ROOT.glob("stlearn_lib/**/*.py"), ROOT / "data_registry.py"]:
-        declared = {canonicalize_name(requirement.name) for requirement in CORE} | {extra.get(path.name)}
+        declared = {canonicalize_name(requirement.name) for requirement in CORE} | extra.get(path.name, set())
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
