@@ -65,8 +65,8 @@ def test_every_import_of_the_library_is_a_dependency():
     # The imports that may fail, with an error that says what to install.
     extra = {
         "engines.py": {"ray"},
-        "tissue.py": {"lazyslide", "wsidata", "spatialdata", "shapely"},  # the others come with lazyslide
-        "spatial_data.py": {"spatialdata"},
+        "tissue.py": {"lazyslide", "wsidata", "spatialdata", "shapely"},  # the others come with it
+        "spatial_data.py": {"spatialdata", "xarray", "tifffile"},
     }
     distributions = packages_distributions()
     undeclared = {}

@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -20,6 +19,7 @@ from stlearn_lib.application.likeness import likeness
 from stlearn_lib.application.preview import draw_preview
 from stlearn_lib.cache import cache_in, written_whole
 from stlearn_lib.data.expression import SPACES, Target
+from stlearn_lib.data.h5ad import read_h5ad
 from stlearn_lib.data.patches import fingerprint, window_px
 from stlearn_lib.data.sections import (
     attach_image,
@@ -29,7 +29,7 @@ from stlearn_lib.data.sections import (
     um_per_px_of,
     without_counts,
 )
-from stlearn_lib.errors import NotFittedError, StlearnError
+from stlearn_lib.errors import NotFittedError, SectionError, StlearnError
 from stlearn_lib.methods.base import Method
 from stlearn_lib.methods.features import PATCH_PX
 from stlearn_lib.storage import locked, writing_in
@@ -151,9 +151,9 @@ def _key(facts: dict[str, Any], section: AnnData, block: int) -> str:
 def _read_same(path: Path, key: str) -> AnnData:
     """Read a prediction, if it is the one with this key."""
     try:
-        there = anndata.read_h5ad(path)
+        there = read_h5ad(path)
         same = there.uns["prediction"]["key"] == key
-    except (OSError, KeyError, ValueError, TypeError, AttributeError):
+    except (SectionError, KeyError, TypeError, IndexError):
         same = False
     if not same:
         raise StlearnError(f"{path} holds something else than this prediction: remove it, or choose another name.")

@@ -102,7 +102,7 @@ def open_image(
         raise ImageError(f"the image {path} does not exist.")
     if OpenSlide.detect_format(path) is None:
         return PlainImage(path, white_boxes, black_background)
-    if white_boxes or black_background:
+    if len(white_boxes) or black_background:  # an array, once it has been in a file
         raise ImageError(f"{path} is a whole slide: areas can be masked in ordinary images only.")
     return Slide(path)
 

@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
-import anndata
 from anndata import AnnData
 from anndata.io import write_elem
 
 from stlearn_lib.cache import hdf5_written_whole, written_whole
+from stlearn_lib.data.h5ad import read_h5ad
 from stlearn_lib.data.sections import check_section, image_path_of, metadata_of, section_name
 from stlearn_lib.errors import ImageError, SectionError
 
@@ -76,10 +76,7 @@ def read_section(path: Path | str) -> AnnData:
         ImageError: If its image is gone.
     """
     path = Path(path)
-    try:
-        section = anndata.read_h5ad(path)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise SectionError(f"{path} is no readable .h5ad file ({str(error).splitlines()[0]}).") from error
+    section = read_h5ad(path)
     try:
         if len(section.uns.get("spatial", {})) == 1 and "image_path" in metadata_of(section):
             metadata_of(section)["image_path"] = str(path.parent / metadata_of(section)["image_path"])

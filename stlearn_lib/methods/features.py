@@ -16,6 +16,7 @@ from stlearn_lib.cache import cache_folder
 from stlearn_lib.data.patches import cut_patches
 from stlearn_lib.data.statistics import colour_texture_statistics
 from stlearn_lib.models.encoders import Encoder, create_encoder, extract_features
+from stlearn_lib.training import Compute
 
 PATCH_PX = 224
 _N_KEPT = 64  # sections whose deep features stay in memory: those of a cohort, which folds use again and again
@@ -64,8 +65,8 @@ class DeepFeatures(Features):
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The encoder, made when it is first needed."""
-        return create_encoder(self.encoder_name, self.weights)
+        """The encoder, made when it is first needed; on a GPU where there is one."""
+        return create_encoder(self.encoder_name, self.weights).to(Compute().fabric().device)
 
     @property
     def weights_id(self) -> str:  # type: ignore[override]

@@ -162,11 +162,11 @@ class TrainedMethod(Method):
         return self._model
 
     def _fitted_model(self) -> Any:
-        """The model, in evaluation mode; made again if the method was loaded."""
+        """The model, in evaluation mode; made again, on a GPU where there is one, if the method was loaded."""
         if self._model is None:
             settings = self.learnt["encoder"]
             encoder = settings if isinstance(settings, int) else create_encoder(weights=None, **settings)
-            self._model = restore_model(self._build(encoder), self.state)
+            self._model = restore_model(self._build(encoder), self.state).to(self.compute.fabric().device)
         return self._model.eval()
 
     def _set_learnt(self, state: dict[str, np.ndarray], learnt: dict[str, Any], trained_on: Iterable[str]) -> None:

@@ -1,20 +1,18 @@
 """Visium sections that scanpy or squidpy stored as ``.h5ad``."""
 
 import hashlib
-import warnings
 from pathlib import Path
 from typing import Any
 
-import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from anndata._io.specs.registry import IORegistryError  # an error without a public name
 from PIL import Image
 from scipy import sparse
 
 from stlearn_lib.cache import cache_folder, written_whole
 from stlearn_lib.data.arrays import CELL_UM2, fit_array
+from stlearn_lib.data.h5ad import read_h5ad
 from stlearn_lib.data.placement import check_placement
 from stlearn_lib.data.readers.feature_matrix import checked_counts, unique_genes
 from stlearn_lib.data.readers.lattice import fit_lattice
@@ -105,25 +103,7 @@ def read_visium_h5ad(
 
 
 def _read(path: Path) -> AnnData:
-    if not path.is_file():
-        raise SectionError(f"{path} does not exist, or is no file.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # doubled names: made unique or an error below
-            table = anndata.read_h5ad(path)
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        IndexError,
-        MemoryError,
-        IORegistryError,
-    ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SectionError(f"{path} is no readable .h5ad file ({reason}).") from error
+    table = read_h5ad(path)
     if "gene_ids" in table.var:
         table.var_names = unique_genes(
             pd.Series(table.var_names), table.var["gene_ids"].astype(str).reset_index(drop=True)

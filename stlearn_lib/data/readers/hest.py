@@ -10,17 +10,16 @@
 
 import json
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
-import anndata
 import h5py
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from stlearn_lib.data.h5ad import read_h5ad
 from stlearn_lib.data.readers.feature_matrix import checked_counts
 from stlearn_lib.data.readers.lattice import fit_lattice
 from stlearn_lib.data.sections import make_section
@@ -111,14 +110,7 @@ def _patient(path: Path, facts: dict[str, Any]) -> str:
 
 
 def _read_h5ad(path: Path) -> AnnData:
-    if not path.is_file():
-        raise SectionError(f"{path} does not exist.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # doubled names: an error below
-            table = anndata.read_h5ad(path)
-    except _UNREADABLE as error:
-        raise SectionError(f"{path} is no readable .h5ad file ({next(iter(str(error).splitlines()), '')}).") from error
+    table = read_h5ad(path)
     if table.X is None or "spatial" not in table.obsm:
         raise SectionError(f"{path} has no X or no obsm['spatial']: is it a file of HEST's folder st?")
     for what, names in (("spot", table.obs_names), ("gene", table.var_names)):
