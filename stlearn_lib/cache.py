@@ -27,7 +27,7 @@ def cache_folder(kind: str) -> Path:
         The folder.
 
     Raises:
-        StorageError: If it cannot be made.
+        WriteError: If it cannot be made.
     """
     root = _FOLDER.get() or os.environ.get("STLEARN_CACHE") or pooch.os_cache("stlearn-lib")
     return _made(Path(root) / kind)
@@ -67,7 +67,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         The path to write to; it has the same suffix.
 
     Raises:
-        StorageError: If the disk is full, or the folder cannot be written.
+        WriteError: If the disk is full, or the folder cannot be written.
     """
     if path.parent == Path("/dev"):  # /dev/stdout is no file to be replaced
         yield path
@@ -96,7 +96,7 @@ def hdf5_written_whole(path: Path) -> Iterator[h5py.File]:
         The file to write to.
 
     Raises:
-        StorageError: If the disk is full, or the folder cannot be written.
+        WriteError: If the disk is full, or the folder cannot be written.
     """
     with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
         yield file

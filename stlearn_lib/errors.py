@@ -65,7 +65,7 @@ class RetrievalError(StlearnError, ValueError):
     """Queries, keys and values do not fit together, or hold numbers that cannot be compared."""
 
 
-class StorageError(StlearnError, OSError):
+class WriteError(StlearnError, OSError):
     """A folder cannot be written: its disk is full, or it is read-only."""
 
 

@@ -68,7 +68,7 @@ class Saved(ABC):
 
         Raises:
             NotFittedError: Before `fit`.
-            StorageError: If the folder cannot be written.
+            WriteError: If the folder cannot be written.
         """
         self._check_fitted()
         folder = Path(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from stlearn_lib.errors import StlearnError, StorageError
+from stlearn_lib.errors import StlearnError, WriteError
 
 if sys.platform != "win32":
     import fcntl
@@ -35,14 +35,14 @@ def writing_in(folder: Path) -> Iterator[None]:
         folder: Where the block writes.
 
     Raises:
-        StorageError: If so; any other error stays as it is.
+        WriteError: If so; any other error stays as it is.
 
     Example:
         >>> with writing_in(Path("full")):
         ...     raise OSError(errno.ENOSPC, "No space left on device")
         Traceback (most recent call last):
             ...
-        stlearn_lib.errors.StorageError: full cannot be written, the disk is full: free some space, or choose another \
+        stlearn_lib.errors.WriteError: full cannot be written, the disk is full: free some space, or choose another \
 folder (STLEARN_CACHE, if it is the cache).
     """
     try:
@@ -53,7 +53,7 @@ folder (STLEARN_CACHE, if it is the cache).
         reason = _REASONS.get(_fault(folder, error) or 0)
         if reason is None:
             raise
-        raise StorageError(
+        raise WriteError(
             f"{folder} cannot be written, {reason}, or choose another folder (STLEARN_CACHE, if it is the cache)."
         ) from error
 

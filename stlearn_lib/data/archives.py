@@ -59,7 +59,7 @@ def unpack(
 
     Raises:
         ArchiveError: Naming the archive and the member, if it is broken, cut short, or one of the above.
-        StorageError: If the disk is full, or the folder cannot be written.
+        WriteError: If the disk is full, or the folder cannot be written.
 
     Example:
         >>> from tempfile import mkdtemp

@@ -30,7 +30,7 @@ def write_section(section: AnnData, folder: Path | str) -> Path:
     Raises:
         SectionError: If it is no section, or its name cannot name a file.
         ImageError: If its image is gone, or is a slide of several files (MRXS, VMS, DICOM), of which one is no image.
-        StorageError: If the folder cannot be written.
+        WriteError: If the folder cannot be written.
 
     Example:
         >>> from tempfile import mkdtemp

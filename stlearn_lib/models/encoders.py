@@ -252,7 +252,7 @@ def extract_features(
 
     Raises:
         ImageError: If the patches are not of that shape and type, or there are none.
-        StorageError: If the cache cannot be written.
+        WriteError: If the cache cannot be written.
 
     Example:
         >>> patches = np.zeros((3, 32, 32, 3), dtype=np.uint8)

@@ -131,7 +131,7 @@ def write_bag(bag: Bag, path: Path | str) -> Path:
         The path.
 
     Raises:
-        StorageError: If the folder cannot be written.
+        WriteError: If the folder cannot be written.
     """
     path = Path(path)
     with hdf5_written_whole(path) as file:

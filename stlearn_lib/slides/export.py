@@ -58,7 +58,7 @@ def export_features(
         BagError: If the file is there with other features, or the features are unknown.
         ImageError: If the section has no image.
         WeightsError: If the encoder's weights cannot be had.
-        StorageError: If the folder or the cache cannot be written.
+        WriteError: If the folder or the cache cannot be written.
     """
     if chunk < 1:
         raise BagError(f"a chunk has 1 patch or more, not {chunk}.")

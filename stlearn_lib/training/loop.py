@@ -95,7 +95,7 @@ def fit(
     Raises:
         TrainingError: If the settings do not fit the spots or the processes, the folder holds another run, another
             process trains in it, or the loss is not finite.
-        StorageError: If the folder cannot be written.
+        WriteError: If the folder cannot be written.
     """
     if settings.patience is not None and validation is None:
         raise TrainingError(

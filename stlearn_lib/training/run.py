@@ -34,7 +34,7 @@ def alone_in(folder: Path | str | None, fabric: Fabric) -> Iterator[None]:
 
     Raises:
         TrainingError: If another training is there.
-        StorageError: If the folder cannot be written.
+        WriteError: If the folder cannot be written.
     """
     if folder is None:
         yield

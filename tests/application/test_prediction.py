@@ -20,7 +20,7 @@ from stlearn_lib.data.expression import Target
 from stlearn_lib.data.section_files import write_section
 from stlearn_lib.data.sections import image_path_of, image_size, read_image, um_per_px_of, without_counts
 from stlearn_lib.datasets import load_gene_list, load_sections
-from stlearn_lib.errors import ImageError, NotFittedError, StlearnError, StorageError
+from stlearn_lib.errors import ImageError, NotFittedError, StlearnError, WriteError
 from stlearn_lib.methods.baselines import Ridge, TotalCountOracle, TrainingMean
 from stlearn_lib.methods.registry import load_method
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_predicted(cohort, section, target, quiet, ridge, tmp_pat
     with pytest.raises(StlearnError, match=r"a file that ends in \.h5ad"):
         quiet(section, tmp_path / "slide.csv")
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="a file is in its place"):
+    with pytest.raises(WriteError, match="a file is in its place"):
         quiet(section, tmp_path / "file" / "slide.h5ad")
     broken = tmp_path / "broken.png"
     broken.write_bytes(image_path_of(section).read_bytes()[:50_000])

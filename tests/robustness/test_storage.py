@@ -21,7 +21,7 @@ from stlearn_lib.cache import cache_in, written_whole
 from stlearn_lib.data.expression import Target
 from stlearn_lib.data.patches import cut_patches
 from stlearn_lib.data.section_files import write_section
-from stlearn_lib.errors import StlearnError, StorageError
+from stlearn_lib.errors import StlearnError, WriteError
 from stlearn_lib.methods.baselines import Ridge
 from stlearn_lib.models.encoders import create_encoder, extract_features
 from stlearn_lib.reproduction.store import Store
@@ -122,7 +122,7 @@ WRITERS = {
 def test_it_is_said_in_one_line_and_nothing_half_written_is_left(request, place, writer, section, fitted):
     cut_patches(section)  # elsewhere: these are not what cannot be written
     folder, reason = request.getfixturevalue(place)
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(WriteError) as caught:
         WRITERS[writer](folder, section, fitted)
     said = str(caught.value)
     assert isinstance(caught.value, StlearnError) and "\n" not in said
@@ -159,14 +159,14 @@ def test_python_ends_well_after_a_full_disk(full, section, tmp_path_factory):
     )
     command = [sys.executable, "-c", script, whole, full[0]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "StorageError\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "WriteError\n", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another")
 def test_a_folder_of_another_user(tmp_path):
     os.seteuid(65534)
     try:
-        with pytest.raises(StorageError, match="you may not write there: ask for the right to, or choose another"):
+        with pytest.raises(WriteError, match="you may not write there: ask for the right to, or choose another"):
             text(tmp_path)
     finally:
         os.seteuid(0)
@@ -175,7 +175,7 @@ def test_a_folder_of_another_user(tmp_path):
 def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "file").write_text("here")
     for folder in (tmp_path / "file", tmp_path / "file/below"):
-        with pytest.raises(StorageError, match="a file is in its place"):
+        with pytest.raises(WriteError, match="a file is in its place"):
             text(folder)
 
 

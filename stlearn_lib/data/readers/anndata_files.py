@@ -14,7 +14,7 @@ from stlearn_lib.cache import cache_folder, written_whole
 from stlearn_lib.data.arrays import CELL_UM2, fit_array
 from stlearn_lib.data.h5ad import read_h5ad
 from stlearn_lib.data.placement import check_placement
-from stlearn_lib.data.readers.feature_matrix import checked_counts, unique_genes
+from stlearn_lib.data.readers.feature_matrix import check_matrix, checked_counts, unique_genes
 from stlearn_lib.data.readers.lattice import fit_lattice
 from stlearn_lib.data.readers.space_ranger import SPOT_DIAMETER_UM, check_spot_diameter
 from stlearn_lib.data.sections import make_section
@@ -68,7 +68,7 @@ def read_visium_h5ad(
         Wolf et al., Genome Biology 19 (2018) 15; Palla et al., Nature Methods 19 (2022) 171.
     """
     path = Path(path)
-    table = _read(path)
+    table = _read(path, layer)
     library = _library(path, table)
     counts = _counts(path, table, layer, undo_log1p)
     pixels = _pixels(path, table)
@@ -102,8 +102,14 @@ def read_visium_h5ad(
     return section
 
 
-def _read(path: Path) -> AnnData:
+def _read(path: Path, layer: str | None) -> AnnData:
     table = read_h5ad(path)
+    if layer is not None and layer not in table.layers:
+        raise SectionError(f"{path}: there is no layer {layer!r}; there is {', '.join(table.layers) or 'none'}.")
+    matrix = table.X if layer is None else table.layers[layer]
+    if matrix is None:
+        raise SectionError(f"{path} has no X. Name the layer of raw counts with layer=.")
+    check_matrix(path, matrix)
     if "gene_ids" in table.var:
         table.var_names = unique_genes(
             pd.Series(table.var_names), table.var["gene_ids"].astype(str).reset_index(drop=True)
@@ -143,8 +149,6 @@ def _factor(path: Path, factors: dict[str, Any], key: str) -> float:
 
 
 def _counts(path: Path, table: AnnData, layer: str | None, undo_log1p: bool) -> sparse.csr_matrix:
-    if layer is not None and layer not in table.layers:
-        raise SectionError(f"{path}: there is no layer {layer!r}; there is {', '.join(table.layers) or 'none'}.")
     values = sparse.csr_matrix(table.X if layer is None else table.layers[layer])
     if undo_log1p:
         values = _without_log1p(values)

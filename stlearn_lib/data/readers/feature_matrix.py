@@ -68,15 +68,29 @@ def unique_genes(symbols: pd.Series, gene_ids: pd.Series) -> pd.Index:
     return pd.Index(symbols.where(~symbols.duplicated(), symbols + "-" + gene_ids))
 
 
+def check_matrix(path: Path, matrix: sparse.spmatrix | np.ndarray) -> None:
+    """Check that a stored matrix holds numbers, and that its indices are its own: SciPy reads memory where they point.
+
+    Raises:
+        SectionError: If not; it names the file.
+    """
+    if matrix.dtype.kind not in "iuf":
+        raise SectionError(f"{path}: the counts are of the type {matrix.dtype}, not numbers.")
+    if sparse.issparse(matrix):
+        try:
+            matrix.check_format(full_check=True)
+        except ValueError as error:
+            raise SectionError(f"{path}: the counts are no sound sparse matrix ({error}).") from error
+
+
 def checked_counts(path: Path, counts: sparse.csr_matrix, spots: pd.Index, genes: pd.Index) -> sparse.csr_matrix:
     """Return counts as float32.
 
     Raises:
         SectionError: If a value is no whole number from 0 to `MAX_COUNT`; it names the file, the spot and the gene.
     """
+    check_matrix(path, counts)
     values = counts.data
-    if values.dtype.kind not in "iuf":
-        raise SectionError(f"{path}: the counts are of the type {values.dtype}, not numbers.")
     right = (values >= 0) & (values <= MAX_COUNT)
     if values.dtype.kind == "f":
         right &= values == np.rint(values)

@@ -20,13 +20,15 @@ from anndata import AnnData
 from scipy import sparse
 
 from stlearn_lib.data.h5ad import read_h5ad
-from stlearn_lib.data.readers.feature_matrix import checked_counts
+from stlearn_lib.data.readers.feature_matrix import check_matrix, checked_counts
 from stlearn_lib.data.readers.lattice import fit_lattice
+from stlearn_lib.data.readers.tables import MAX_POSITION
 from stlearn_lib.data.sections import make_section
 from stlearn_lib.errors import SectionError
 
 _SPATIAL_TRANSCRIPTOMICS = "Spatial Transcriptomics"
 _POOLED = ("Xenium", "Visium HD")
+_MIN_UM, _MAX_UM = 0.001, 10_000  # of a pixel or a spot; whatever is beyond is damage
 _UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError)
 
 
@@ -75,7 +77,7 @@ def read_hest(folder: Path | str, sample_id: str, *, patient: str | None = None)
         image_path=folder / f"wsis/{sample_id}.tif",
         um_per_px=um_per_px,
         spot_diameter_um=diameter_um,
-        metadata={"source": "HEST-1k", "platform": str(facts.get("st_technology", ""))},
+        metadata={"source": "HEST-1k", "platform": _text(facts_file, facts, "st_technology")},
     )
 
 
@@ -97,16 +99,25 @@ def _positive(path: Path, facts: dict[str, Any], *names: str) -> float:
     for name in names:
         if name in facts:
             value = facts[name]
-            if type(value) not in (int, float) or not 0 < value < math.inf:
-                raise SectionError(f"{path}: {name} must be a positive number, not {value!r}.")
+            if type(value) not in (int, float) or not _MIN_UM <= value <= _MAX_UM:
+                raise SectionError(
+                    f"{path}: {name} must be a number of micrometres from {_MIN_UM} to {_MAX_UM}, not {value!r}."
+                )
             return float(value)
     raise SectionError(f"{path}: there is no {' or '.join(names)}.")
+
+
+def _text(path: Path, facts: dict[str, Any], name: str) -> str:
+    value = facts.get(name, "")
+    if type(value) not in (str, int, float):  # of patients, HEST has numbers as well
+        raise SectionError(f"{path}: {name} must be a text, not {value!r}.")
+    return str(value)
 
 
 def _patient(path: Path, facts: dict[str, Any]) -> str:
     if "patient" not in facts:
         raise SectionError(f"{path} names no patient: pass patient=, from the study, as folds are built on patients.")
-    return ", ".join(str(facts[name]) for name in ("dataset_title", "patient") if name in facts)
+    return ", ".join(_text(path, facts, name) for name in ("dataset_title", "patient") if name in facts)
 
 
 def _read_h5ad(path: Path) -> AnnData:
@@ -116,6 +127,7 @@ def _read_h5ad(path: Path) -> AnnData:
     for what, names in (("spot", table.obs_names), ("gene", table.var_names)):
         if names.has_duplicates:
             raise SectionError(f"{path}: the {what} {names[names.duplicated()][0]!r} occurs more than once.")
+    check_matrix(path, table.X)
     return table
 
 
@@ -128,10 +140,9 @@ def _spots(
         raise SectionError(
             f"{path}: obsm['spatial'] must be numbers (x, y), not {pixels.dtype} of shape {pixels.shape}."
         )
-    if not np.isfinite(pixels).all():
-        raise SectionError(
-            f"{path}: spot {table.obs_names[~np.isfinite(pixels).all(axis=1)][0]} has no pixel coordinates."
-        )
+    placed = (np.abs(pixels.astype(float)) <= MAX_POSITION).all(axis=1)
+    if not placed.all():
+        raise SectionError(f"{path}: spot {table.obs_names[~placed][0]} has no position on any image.")
     if facts.get("st_technology") in _POOLED:
         lattice = fit_lattice(pixels, str(path))
         array, diameter_um = [lattice.array_x, lattice.array_y], 2 * lattice.pitch_px * um_per_px / math.sqrt(math.pi)
@@ -149,8 +160,9 @@ def _array(path: Path, obs: pd.DataFrame) -> list[np.ndarray]:
         if name not in obs:
             raise SectionError(f"{path}: obs lacks the column {name}; found {', '.join(obs.columns)}.")
         values = pd.to_numeric(obs[name], errors="coerce").to_numpy(float)
-        if not np.isfinite(values).all():
-            raise SectionError(f"{path}: {name} of spot {obs.index[~np.isfinite(values)][0]} is not a number.")
+        placed = np.abs(values) <= MAX_POSITION
+        if not placed.all():
+            raise SectionError(f"{path}: {name} of spot {obs.index[~placed][0]} is no position on an array.")
         columns.append(values)
     return columns
 
@@ -163,13 +175,15 @@ def _check_patches(path: Path, spots: pd.DataFrame) -> None:
             corners = np.asarray(file["coords"][()], dtype=float)
     except (*_UNREADABLE, RuntimeError) as error:
         raise SectionError(f"{path} holds no patches with barcode and coords ({error}).") from error
+    if not len(barcodes):
+        raise SectionError(f"{path} holds no patches.")
     if corners.shape != (len(barcodes), 2):
         raise SectionError(f"{path}: {len(barcodes)} barcodes, but coords of shape {corners.shape}.")
     unknown = pd.Index(barcodes).difference(spots.index)
     if len(unknown):
         raise SectionError(f"{path}: the patch of {unknown[0]} belongs to none of the sample's spots.")
     offsets = spots.loc[barcodes, ["pixel_x", "pixel_y"]].to_numpy() - corners
-    off = np.abs(offsets - np.median(offsets)).max(axis=1) > 2  # corners were rounded to whole pixels
+    off = ~(np.abs(offsets - np.nanmedian(offsets)).max(axis=1) <= 2)  # corners were rounded to whole pixels
     if off.any():
         raise SectionError(
             f"{path}: the patch of {barcodes[off][0]} does not lie around its spot. Are patches and spots of one "

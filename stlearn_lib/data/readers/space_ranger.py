@@ -19,7 +19,6 @@ from stlearn_lib.errors import SectionError
 POSITION_COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 POSITION_FILES = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
 SPOT_DIAMETER_UM = 55.0
-MAX_POSITION = 10_000_000  # pixels; whatever is beyond is damage
 HIRES_IMAGE = "tissue_hires_image.png"
 
 
@@ -225,12 +224,9 @@ def _read_positions(path: Path) -> pd.DataFrame:
         table.index -= 1  # rows are counted as if there were a header
     check_columns(path, table, POSITION_COLUMNS, numeric=POSITION_COLUMNS[1:])
     numbers = table[list(POSITION_COLUMNS[1:])].apply(pd.to_numeric)
-    for wrong, what in (
-        (~numbers["in_tissue"].isin((0, 1)), "in_tissue is neither 0 nor 1"),
-        ((numbers.abs() > MAX_POSITION).any(axis=1), f"a position beyond {MAX_POSITION:,} is on no image"),
-    ):
-        if wrong.any():
-            raise SectionError(f"{path}: row {table.index[wrong][0] + 2}, {what}.")
+    wrong = ~numbers["in_tissue"].isin((0, 1))
+    if wrong.any():
+        raise SectionError(f"{path}: row {table.index[wrong][0] + 2}, in_tissue is neither 0 nor 1.")
     numbers.index = pd.Index(table["barcode"].astype(str))
     if numbers.index.has_duplicates:
         doubled = numbers.index[numbers.index.duplicated()][0]

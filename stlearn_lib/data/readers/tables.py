@@ -23,6 +23,7 @@ _UNREADABLE = (
 )
 _SPOTS_AT_ONCE = 1024  # a table of 4,000 spots and 36,000 genes takes more than 1 GB as a whole, its counts little
 
+MAX_POSITION = 10_000_000  # pixels or steps of an array; whatever is beyond is damage
 _LARGEST = 2**24  # float32 holds every whole number up to here
 
 
@@ -86,8 +87,7 @@ def _genes(path: Path) -> list[str]:
 
 
 def _counts(path: Path, table: pd.DataFrame, genes: list[str]) -> sparse.csr_matrix:
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is left over for the row's name
-        raise SectionError(f"{path} is no readable table (its rows have more columns than its first line).")
+    _check_width(path, table)
     if table["spot"].isna().any():
         raise SectionError(f"{path}: row {int(table.index[table['spot'].isna()][0]) + 2} names no spot.")
     counts = table.drop(columns="spot")
@@ -115,15 +115,19 @@ def separator(path: Path) -> str:
 def check_columns(
     path: Path, table: pd.DataFrame, columns: tuple[str, ...], numeric: tuple[str, ...] | None = None
 ) -> None:
-    """Check that a table has columns, and numbers in those of `numeric`; in all of them if it is None."""
+    """Check that a table has columns, and positions in those of `numeric`; in all of them if it is None."""
     missing = [c for c in columns if c not in table]
     if missing:
         raise SectionError(f"{path}: the column(s) {', '.join(missing)} are missing; found {', '.join(table.columns)}.")
     for column in columns if numeric is None else numeric:
-        bad = ~np.isfinite(pd.to_numeric(table[column], errors="coerce").to_numpy(float))
-        if bad.any():
-            line = int(table.index[bad][0]) + 2  # the header is line 1
-            raise SectionError(f"{path}: row {line}, column {column} is not a number.")
+        numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
+        for bad, what in (
+            (~np.isfinite(numbers), f"column {column} is not a number"),
+            (np.abs(numbers) > MAX_POSITION, f"a position beyond {MAX_POSITION:,} in column {column} is on no image"),
+        ):
+            if bad.any():
+                line = int(table.index[bad][0]) + 2  # the header is line 1
+                raise SectionError(f"{path}: row {line}, {what}.")
 
 
 def read_table(path: Path, **kwargs: Any) -> pd.DataFrame:
@@ -136,7 +140,13 @@ def read_table(path: Path, **kwargs: Any) -> pd.DataFrame:
         raise SectionError(f"{path} is no readable table ({error}).") from error
     if table.empty:
         raise SectionError(f"{path} is empty: a header, but no rows.")
+    _check_width(path, table)
     return table
+
+
+def _check_width(path: Path, table: pd.DataFrame) -> None:
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is left over for the row's name
+        raise SectionError(f"{path} is no readable table (its rows have more columns than its first line).")
 
 
 def first_line(path: Path) -> str:
