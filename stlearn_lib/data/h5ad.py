@@ -6,6 +6,7 @@ from pathlib import Path
 import anndata
 from anndata import AnnData
 from anndata._io.specs.registry import IORegistryError  # an error without a public name
+from scipy import sparse
 
 from stlearn_lib.errors import SectionError
 
@@ -40,7 +41,10 @@ def read_h5ad(path: Path) -> AnnData:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".* names are not unique", category=UserWarning)
-            return anndata.read_h5ad(path)
+            table = anndata.read_h5ad(path)
+        if sparse.issparse(table.X):
+            table.X.check_format(full_check=True)  # SciPy reads memory wherever its indices point
+        return table
     except _UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SectionError(f"{path} is no readable .h5ad file ({reason}).") from error

@@ -50,5 +50,5 @@ def test_what_cannot_be_opened(ridge, section, tmp_path):
         open_slide(text, training, um_per_px=1.0)
     with pytest.raises(ImageError, match="does not exist"):
         open_slide(tmp_path / "none.svs", training)
-    with pytest.raises(SectionError, match=r"none\.h5ad is no readable \.h5ad file"):
+    with pytest.raises(SectionError, match=r"none\.h5ad does not exist"):
         open_slide(tmp_path / "none.h5ad", training)

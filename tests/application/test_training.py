@@ -37,7 +37,7 @@ def folder(cohort, tmp_path_factory):
 def test_sections_of_a_folder(folder, tmp_path):
     assert [section_name(section) for section in training_sections([], folder)] == ["S1", "S2", "T1"]
     assert [section_name(section) for section in training_sections(["T1", "S1"], folder)] == ["T1", "S1"]
-    with pytest.raises(SectionError, match=r"B4\.h5ad is no readable"):
+    with pytest.raises(SectionError, match=r"B4\.h5ad does not exist"):
         training_sections(["B4"], folder)
     with pytest.raises(SectionError, match=r"holds no \.h5ad section"):
         training_sections([], tmp_path)

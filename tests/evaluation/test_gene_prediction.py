@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr
 from sklearn.linear_model import LinearRegression
@@ -9,10 +9,12 @@ from stlearn_lib.errors import EvaluationError
 from stlearn_lib.evaluation import pearson_per_batch, predict_held_out
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(2, 40), batch_size=st.integers(2, 16))
 def test_the_correlation_of_a_batch_is_scipys(seed, n, batch_size):
     rng = np.random.default_rng(seed)
-    truth, prediction = rng.normal(size=(2, n, 3))
+    truth = rng.normal(size=(n, 3))
+    prediction = rng.permuted(np.tile(np.linspace(-2, 2, n), (3, 1)), axis=1).T  # no two are equal in half precision
     rounded = prediction.astype(np.float16).astype(float)
     starts = [start for start in range(0, n, batch_size) if n - start > 1]
     batches = [slice(start, start + batch_size) for start in starts]

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from works import WORKS, ended, start
+
+from tests.robustness.works import WORKS, ended, start
 
 KILLS = 50
 

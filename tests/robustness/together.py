@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from works import REFUSED, WORKS, ended, start
+from tests.robustness.works import REFUSED, WORKS, ended, start
 
 TIMES = 10
 

@@ -76,7 +76,7 @@ def check_matrix(path: Path, matrix: sparse.spmatrix | np.ndarray) -> None:
     """
     if matrix.dtype.kind not in "iuf":
         raise SectionError(f"{path}: the counts are of the type {matrix.dtype}, not numbers.")
-    if sparse.issparse(matrix):
+    if not isinstance(matrix, np.ndarray):
         try:
             matrix.check_format(full_check=True)
         except ValueError as error:

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stlearn_lib.data.sections import check_section
-from stlearn_lib.errors import SectionError, StlearnError
-from tests.data.readers.broken import ANY_FILE, READERS
+from stlearn_lib.errors import ArchiveError, SectionError, StlearnError
+from tests.data.readers.broken import READERS
+from tests.data.readers.damage import ANY_FILE
 
 
 def same(one, other):
-    other = other[one.obs_names]
+    one, other = one[one.obs_names], other[one.obs_names]  # a view has no categories that nobody uses
     np.testing.assert_array_equal(one.X.toarray(), other.X.toarray())
     np.testing.assert_array_equal(one.obsm["spatial"], other.obsm["spatial"])
     assert one.obs.equals(other.obs) and one.var.equals(other.var)
@@ -55,7 +56,7 @@ def folder(tmp_path, valid):
 def test_any_file_can_break(folder, name, file, damage):
     root = folder(name)
     ANY_FILE[damage](root / file)
-    with pytest.raises(SectionError) as caught:
+    with pytest.raises((SectionError, ArchiveError)) as caught:
         READERS[name].read(root)
     assert (root / file).name in str(caught.value)
 
@@ -80,6 +81,7 @@ def test_the_order_of_rows_does_not_matter(folder, valid, name, file):
 
 
 @pytest.mark.parametrize(("name", "file"), [(name, file) for name, reader in READERS.items() for file in reader.files])
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")  # it says what tags it skips
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_damaged_bytes_never_crash(tmp_path_factory, valid, name, file, data):

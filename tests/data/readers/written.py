@@ -169,3 +169,22 @@ def write_visium_h5ad(folder) -> Truth:
     folder.mkdir(parents=True, exist_ok=True)
     visium_table(made).write_h5ad(folder / "section.h5ad")
     return made
+
+
+def write_st(folder) -> None:
+    """Write two tables of the Spatial Transcriptomics pipeline."""
+    (folder / "counts.tsv").write_text("\tGNAS\tFASN\n1x1\t3\t0\n2x1\t0\t1\n2x2\t4\t7\n")
+    rows = ((x, y, float(x), float(y), 100 * x, 100 * y) for x, y in ((1, 1), (2, 1), (2, 2), (3, 2)))
+    frame = pd.DataFrame(rows, columns=["x", "y", "new_x", "new_y", "pixel_x", "pixel_y"])
+    frame.to_csv(folder / "spots.tsv", sep="\t", index=False)
+
+
+PLAIN_COUNTS = "spot,ERBB2,GNAS\na,0,2\nb,1,5\n"
+PLAIN_SPOTS = "spot,pixel_x,pixel_y,array_x,array_y,label\na,10,20,1,1,tumour\nb,30,20,2,1,\nc,50,20,3,1,fat\n"
+
+
+def write_plain(folder) -> None:
+    """Write two plain tables and an image."""
+    (folder / "counts.csv").write_text(PLAIN_COUNTS)
+    (folder / "spots.csv").write_text(PLAIN_SPOTS)
+    Image.new("RGB", (60, 40)).save(folder / "scan.png")
