@@ -20,7 +20,7 @@ from stlearn_lib.application.preview import draw_preview
 from stlearn_lib.cache import cache_in, written_whole
 from stlearn_lib.data.expression import SPACES, Target
 from stlearn_lib.data.h5ad import read_h5ad
-from stlearn_lib.data.patches import fingerprint, window_px
+from stlearn_lib.data.patches import PATCH_PX, fingerprint, window_px
 from stlearn_lib.data.sections import (
     attach_image,
     image_path_of,
@@ -31,7 +31,6 @@ from stlearn_lib.data.sections import (
 )
 from stlearn_lib.errors import NotFittedError, SectionError, StlearnError
 from stlearn_lib.methods.base import Method
-from stlearn_lib.methods.features import PATCH_PX
 from stlearn_lib.storage import locked, writing_in
 
 HIRES_PX, LOWRES_PX = 2000, 600

@@ -12,8 +12,11 @@ from anndata import AnnData
 from stlearn_lib.cache import cache_folder, written_whole
 from stlearn_lib.data.sections import image_path_of, metadata_of, open_section_image, section_name, um_per_px_of
 
+PATCH_PX = 224
+"""Side of the patches that methods look at."""
 
-def cut_patches(section: AnnData, patch_px: int = 224, *, patch_um: float | None = None) -> np.memmap:
+
+def cut_patches(section: AnnData, patch_px: int = PATCH_PX, *, patch_um: float | None = None) -> np.memmap:
     """Cut a square patch around each spot.
 
     Without ``patch_um`` a patch is ``patch_px`` pixels of the original scan, as the papers do: about 155 µm at 0.69 µm

@@ -9,12 +9,12 @@ import pandas as pd
 from anndata import AnnData
 
 from stlearn_lib.data.images import open_image, resolution_of
+from stlearn_lib.data.patches import PATCH_PX
 from stlearn_lib.data.section_files import SUFFIX, read_section
 from stlearn_lib.data.sections import make_section, section_name, spot_ids, um_per_px_of
 from stlearn_lib.data.tissue import find_tissue
 from stlearn_lib.errors import SectionError
 
-PATCH_PX = 224
 MAX_SPOTS = 5_000_000
 NOT_COUNTED = "not counted"
 CENTRES = ["pixel_x", "pixel_y"]

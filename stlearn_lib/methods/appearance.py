@@ -14,10 +14,9 @@ import numpy as np
 from anndata import AnnData
 from sklearn.covariance import LedoitWolf
 
-from stlearn_lib.data.patches import cut_patches
+from stlearn_lib.data.patches import PATCH_PX, cut_patches
 from stlearn_lib.data.sections import metadata_of
 from stlearn_lib.data.statistics import colour_texture_statistics
-from stlearn_lib.methods.features import PATCH_PX
 
 N_SPOTS = 100
 """Spots of a section that are looked at, evenly spaced in its order: enough for a mean, and a fifth of a second."""

@@ -13,12 +13,11 @@ from anndata import AnnData
 from sklearn.decomposition import PCA
 
 from stlearn_lib.cache import cache_folder
-from stlearn_lib.data.patches import cut_patches
+from stlearn_lib.data.patches import PATCH_PX, cut_patches
 from stlearn_lib.data.statistics import colour_texture_statistics
 from stlearn_lib.models.encoders import Encoder, create_encoder, extract_features
 from stlearn_lib.training import Compute
 
-PATCH_PX = 224
 _N_KEPT = 64  # sections whose deep features stay in memory: those of a cohort, which folds use again and again
 
 

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from stlearn_lib.data.augmentation import nh2st_training
 from stlearn_lib.data.expression import expression
 from stlearn_lib.data.neighbourhoods import NeighbourhoodTable, nearest_spots
+from stlearn_lib.data.patches import PATCH_PX
 from stlearn_lib.data.spots import SpotTable
 from stlearn_lib.losses import gather_embeddings, weighted_info_nce
-from stlearn_lib.methods.features import PATCH_PX
 from stlearn_lib.methods.trained import (
     NetworkSettings,
     TrainedMethod,

@@ -8,8 +8,8 @@ import numpy as np
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
+from stlearn_lib.data.patches import PATCH_PX
 from stlearn_lib.data.sections import metadata_of, patient_of, section_name, um_per_px_of
-from stlearn_lib.methods.features import PATCH_PX
 
 
 @dataclass(frozen=True, kw_only=True)

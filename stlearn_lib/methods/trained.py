@@ -14,11 +14,11 @@ from anndata import AnnData
 from torch import Tensor, nn
 
 from stlearn_lib.data.expression import Target
-from stlearn_lib.data.patches import cut_patches
+from stlearn_lib.data.patches import PATCH_PX, cut_patches
 from stlearn_lib.data.spots import SpotTable
 from stlearn_lib.errors import StlearnError
 from stlearn_lib.methods.base import Method
-from stlearn_lib.methods.features import PATCH_PX, FeatureInputs
+from stlearn_lib.methods.features import FeatureInputs
 from stlearn_lib.models.encoders import Channels, Encoder, create_encoder
 from stlearn_lib.training import Compute, Task, TrainingSettings, fit
 

@@ -14,11 +14,11 @@ from tqdm import tqdm
 import stlearn_lib
 from stlearn_lib.cache import cache_in, written_whole
 from stlearn_lib.data.images import PlainImage
-from stlearn_lib.data.patches import cut_patches, fingerprint, window_px
+from stlearn_lib.data.patches import PATCH_PX, cut_patches, fingerprint, window_px
 from stlearn_lib.data.sections import image_path_of, metadata_of, open_section_image, section_name, um_per_px_of
 from stlearn_lib.data.statistics import colour_texture_statistics
 from stlearn_lib.errors import BagError
-from stlearn_lib.methods.features import PATCH_PX, DeepFeatures, build_features
+from stlearn_lib.methods.features import DeepFeatures, build_features
 from stlearn_lib.models.encoders import extract_features
 from stlearn_lib.slides.bags import Bag, Plain, section_bag, write_bag
 from stlearn_lib.training import Compute
