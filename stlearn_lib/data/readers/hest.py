@@ -8,7 +8,6 @@
     FOLDER/patches/INT1.h5       optional: patches by barcode, with the slide's pixels of their top left corners
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from stlearn_lib.data.h5ad import read_h5ad
+from stlearn_lib.data.readers.facts import read_facts
 from stlearn_lib.data.readers.feature_matrix import check_matrix, checked_counts
 from stlearn_lib.data.readers.lattice import fit_lattice
 from stlearn_lib.data.readers.tables import MAX_POSITION
@@ -60,7 +60,7 @@ def read_hest(folder: Path | str, sample_id: str, *, patient: str | None = None)
     """
     folder = Path(folder)
     facts_file = folder / f"metadata/{sample_id}.json"
-    facts = _read_facts(facts_file)
+    facts = _stated_facts(facts_file)
     um_per_px = _positive(facts_file, facts, "pixel_size_um_estimated", "pixel_size_um_embedded")
     table_file = folder / f"st/{sample_id}.h5ad"
     table = _read_h5ad(table_file)
@@ -81,17 +81,9 @@ def read_hest(folder: Path | str, sample_id: str, *, patient: str | None = None)
     )
 
 
-def _read_facts(path: Path) -> dict[str, Any]:
+def _stated_facts(path: Path) -> dict[str, Any]:
     """Read the metadata; HEST leaves facts empty as null, as NaN or as an empty text."""
-    if not path.is_file():
-        raise SectionError(f"{path} does not exist.")
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SectionError(f"{path} is no readable JSON ({error}).") from error
-    if not isinstance(facts, dict):
-        raise SectionError(f"{path}: expected an object of facts.")
-    return {name: value for name, value in facts.items() if value not in (None, "") and value == value}
+    return {name: value for name, value in read_facts(path).items() if value not in (None, "") and value == value}
 
 
 def _positive(path: Path, facts: dict[str, Any], *names: str) -> float:

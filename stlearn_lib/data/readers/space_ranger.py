@@ -1,6 +1,5 @@
 """The output folder of 10x's Space Ranger: Visium (versions 1 to 3) and Visium HD."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from anndata import AnnData
 
 from stlearn_lib.data.arrays import CELL_UM2, fit_array
 from stlearn_lib.data.placement import check_placement
+from stlearn_lib.data.readers.facts import read_facts
 from stlearn_lib.data.readers.feature_matrix import FeatureMatrix, read_feature_matrix
 from stlearn_lib.data.readers.tables import check_columns, first_line, read_table
 from stlearn_lib.data.sections import make_section
@@ -242,14 +242,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_factors(path: Path, keys: tuple[str, ...]) -> dict[str, float]:
-    if not path.is_file():
-        raise SectionError(f"{path} does not exist.")
-    try:
-        factors = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SectionError(f"{path} is no readable JSON ({error}).") from error
-    if not isinstance(factors, dict):
-        raise SectionError(f"{path}: expected an object with {', '.join(keys)}.")
+    factors = read_facts(path)
     for key in keys:
         value: Any = factors.get(key)
         if type(value) not in (int, float) or not 0 < value < np.inf:
