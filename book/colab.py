@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import nbformat
 from nbclient import NotebookClient
+from nbformat import NotebookNode
 
 import stlearn_lib
 from book.chapters import first_cell
@@ -43,14 +44,17 @@ def tagged_clone(folder: Path) -> str:
     clone = folder / "repository"
     for command in (["clone", "--quiet", ROOT, clone], ["-C", clone, "tag", "--force", f"v{stlearn_lib.__version__}"]):
         subprocess.run(["git", *command], env=os.environ | {"GIT_CONFIG_GLOBAL": str(config)}, check=True)
-    return clone.as_uri()
+    return f"file://localhost{clone}"  # pip before 24.1 accepts no address without a host
 
 
-def execute(path: Path) -> None:
-    """Run a chapter and forget its outputs.
+def execute(path: Path) -> NotebookNode:
+    """Run a chapter.
 
     Args:
         path: The notebook; it is not written.
+
+    Returns:
+        The chapter with its outputs.
 
     Raises:
         nbclient.exceptions.CellExecutionError: If a cell fails.
@@ -63,6 +67,7 @@ def execute(path: Path) -> None:
             NotebookClient(notebook, timeout=CELL_TIMEOUT_S, resources={"metadata": {"path": empty}}).execute()
         finally:  # where pip fails, the next cell does not find the library: here is why
             print("".join(output.get("text", "") for output in first.outputs))
+    return notebook
 
 
 def main() -> None:

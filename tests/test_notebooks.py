@@ -7,6 +7,7 @@ import nbformat
 import pytest
 import yaml
 
+from book.agreement import printed
 from book.chapters import first_cell, repository_url
 
 ROOT = Path(__file__).parents[1]
@@ -16,6 +17,8 @@ NOTEBOOKS = [path.with_suffix(".ipynb") for path in CHAPTERS]
 LINES_IN_A_CELL = 10
 MAX_BYTES = 1_000_000
 PICTURES = {"image/png", "image/jpeg", "image/svg+xml"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
+COMPARED = {"nbval-check-output", "nbval-ignore-output"}  # the second: durations, and what follows from them
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -64,7 +67,18 @@ def test_widgets_bring_a_picture_of_themselves(path):
     for cell in code_cells(path):
         for output in cell.outputs:
             mimes = set(output.get("data", {}))
-            assert "application/vnd.jupyter.widget-view+json" not in mimes or "text/html" in mimes, cell.source
+            assert WIDGET not in mimes or "text/html" in mimes, cell.source
+
+
+def test_what_a_page_prints_is_compared(path):
+    """Prose reads printed lines and tables aloud, so each is compared when it is computed again."""
+    for cell in code_cells(path):
+        if {"remove-cell", "remove-output"} & set(tags(cell)):
+            continue
+        drawn = {*PICTURES, WIDGET}
+        text = [output for output in cell.outputs if not drawn & set(output.get("data", {}))]
+        text = [output for output in text if 'class="stlearn-data-' not in output.get("data", {}).get("text/html", "")]
+        assert not printed(text).strip() or COMPARED & set(tags(cell)), f"tag nbval-check-output:\n{cell.source}"
 
 
 def test_checked_cells_hold_outputs(path):

@@ -37,6 +37,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from stlearn_lib.errors import StlearnError
 from stlearn_lib.methods import nh2st, rankbygene
 from stlearn_lib.methods.mclstexp import TRAINING, MclSTExp
 from stlearn_lib.methods.nh2st import NH2ST
@@ -263,3 +266,26 @@ for _data, _settings in _RANKBYGENE.items():
             _RANKBYGENE_CPU_SCORES,
         ),
     }
+
+
+def preset_here(name: str) -> str:
+    """Name a published preset where there is a GPU, and its small version elsewhere.
+
+    Args:
+        name: A preset with a small version, e.g. ``"mclstexp_her2st"``.
+
+    Returns:
+        The name itself, or the name with ``_cpu`` behind it.
+
+    Raises:
+        StlearnError: If there is no such preset, or no small version of it.
+
+    Example:
+        >>> preset_here("nh2st_stnet").removesuffix("_cpu")
+        'nh2st_stnet'
+    """
+    small = f"{name}_cpu"
+    if small not in PRESETS:
+        offered = ", ".join(preset.removesuffix("_cpu") for preset in PRESETS if preset.endswith("_cpu"))
+        raise StlearnError(f"no small version of a preset {name!r}: choose one of {offered}.")
+    return name if torch.cuda.is_available() else small

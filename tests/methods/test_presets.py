@@ -1,9 +1,11 @@
 import json
 
 import pytest
+import torch
 
 from stlearn_lib.datasets import GENE_LISTS
-from stlearn_lib.methods.presets import PRESETS
+from stlearn_lib.errors import StlearnError
+from stlearn_lib.methods.presets import PRESETS, preset_here
 from stlearn_lib.methods.registry import create_method
 from stlearn_lib.training import Compute
 
@@ -42,3 +44,14 @@ def test_rankbygene_presets_hold_what_was_published(data, batch_size, rank_weigh
     predictor = options.predictor
     assert (predictor.batch_size, predictor.learning_rate, predictor.epochs) == (64, 1e-4, 20)
     assert create_method(f"rankbygene_{data}_whole").options.training.compare == "batch"
+
+
+@pytest.mark.parametrize(("gpu", "name"), [(True, "mclstexp_her2st"), (False, "mclstexp_her2st_cpu")])
+def test_the_published_settings_are_taken_where_there_is_a_gpu(monkeypatch, gpu, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert preset_here("mclstexp_her2st") == name
+
+
+def test_a_preset_without_a_small_version_is_refused():
+    with pytest.raises(StlearnError, match="choose one of mclstexp_her2st, mclstexp_cscc"):
+        preset_here("mclstexp_her2st_paper")
