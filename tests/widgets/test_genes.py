@@ -1,20 +1,10 @@
-import matplotlib as mpl
 import numpy as np
-import pytest
-from matplotlib import pyplot as plt
 
 from stlearn_lib.data.expression import Target, expression
 from stlearn_lib.methods.baselines import Ridge
 from stlearn_lib.widgets import gene_picker
 
 TARGET = Target(("ERBB2", "FASN", "COL1A1"))
-
-
-@pytest.fixture(autouse=True)
-def _no_window():
-    mpl.use("agg")
-    yield
-    plt.close("all")
 
 
 def test_gene_picker_has_a_state_without_a_kernel(cohort):

@@ -1,26 +1,9 @@
-import matplotlib as mpl
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from stlearn_lib.data.neighbourhoods import nearest_spots
 from stlearn_lib.errors import SectionError
-from stlearn_lib.widgets import frames, hyperedge_explorer
-
-
-@pytest.fixture(autouse=True)
-def _no_window():
-    mpl.use("agg")
-    yield
-    plt.close("all")
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """Keep the figures, which the widget closes."""
-    kept = []
-    monkeypatch.setattr(frames, "_jpeg", lambda figure: kept.append(figure) or b"jpeg")
-    return kept
+from stlearn_lib.widgets import hyperedge_explorer
 
 
 def hypergraphs(section, k=5):

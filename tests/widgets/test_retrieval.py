@@ -1,16 +1,14 @@
 import re
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from stlearn_lib.data.expression import Target, expression
 from stlearn_lib.data.sections import section_name
 from stlearn_lib.errors import GeneError, NotFittedError, RetrievalError, SectionError
 from stlearn_lib.methods.mclstexp import MclSTExp
 from stlearn_lib.training import TrainingSettings
-from stlearn_lib.widgets import frames, retrieval_viewer
+from stlearn_lib.widgets import retrieval_viewer
 
 SETTINGS = {
     "features": ["colour_texture"],
@@ -20,24 +18,9 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_window():
-    mpl.use("agg")
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def method(cohort):
     return MclSTExp(**SETTINGS).fit(cohort[:2])
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """Keep the figures, which the widget closes."""
-    kept = []
-    monkeypatch.setattr(frames, "_jpeg", lambda figure: kept.append(figure) or b"jpeg")
-    return kept
 
 
 def titles(figure) -> list[str]:
