@@ -24,8 +24,8 @@ export STLEARN_CACHE := $(call in_full,STLEARN_CACHE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env data book check-book notebooks slides exercises colab colab-image test lint check wheel constraints \
-	check-release release-archive publish-release clean clean-env
+.PHONY: help env data book check-book check-links pdf notebooks slides exercises colab colab-image test lint check wheel \
+	constraints check-release release-archive publish-release clean clean-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,22 +44,31 @@ data: $(ENV) ## Fetch the sections that the book reads, and say whether they are
 
 # Chapters are executed side by side, as many as there are cores, into Jupyter's cache, from which the book takes them;
 # what failed there is executed again and reported by the book. The cache knows the chapters' text only, so it is thrown
-# away when code, versions or data change.
+# away when code, versions or data change, and so are the pages that Sphinx has read; else it reads what changed. After a
+# warning it has to read all of them: of a page that it does not read again it would not warn a second time.
 book: export JUPYTERCACHE := $(CURDIR)/_build/.jupyter_cache
 book: $(ENV) ## Execute every chapter and build _build/html/index.html
 	@mkdir -p _build
 	$(PY) book/fetch_data.py > _build/inputs.new
 	@cat $(INPUTS) | cksum >> _build/inputs.new
-	@cmp -s _build/inputs.new _build/inputs || rm -rf _build/.jupyter_cache
+	@cmp -s _build/inputs.new _build/inputs || rm -rf _build/.jupyter_cache _build/.doctrees
 	@mv _build/inputs.new _build/inputs
+	@[ -z "$$(find book/extensions -name '*.py' -newer _build/.doctrees 2> /dev/null)" ] || rm -rf _build/.doctrees
 	@rm -rf _build/html
 	@mkdir -p $(JUPYTERCACHE)
 	$(VENV)/bin/jcache notebook add book/*.ipynb
 	$(VENV)/bin/jcache project execute --executor local-parallel --timeout 600 --verbosity WARNING
-	$(VENV)/bin/jupyter-book build . --all --nitpick --warningiserror --keep-going
+	$(VENV)/bin/jupyter-book build . --nitpick --warningiserror --keep-going || { rm -rf _build/.doctrees; exit 1; }
 
 check-book: $(ENV) ## Check the pages that `make book` made: links, alternative texts, data
 	$(PY) -m pytest tests/check_built_book.py
+
+check-links: $(ENV) ## Try every address on the network that the book, the code and the data's registry name
+	$(PY) -m book.links
+
+pdf: $(ENV) ## Print the built book as _build/pdf/from_tissue_image_to_gene_expression.pdf (needs Chromium)
+	@test -f _build/html/index.html || $(MAKE) book
+	$(PY) -m book.pdf
 
 notebooks: $(ENV) ## Execute the chapters in place: the outputs that are committed
 	$(PY) book/chapters.py
@@ -116,7 +125,7 @@ release-archive: $(ENV) ## Gather in dist/ what a release keeps: packages, book,
 	rm -rf dist
 	$(PY) -m build --no-isolation
 	cd _build && $(abspath $(PY)) -m zipfile --create ../dist/book.zip html
-	cp constraints.txt results/ledger.csv results/ledger.parquet dist
+	cp constraints.txt results/ledger.csv results/ledger.parquet $(wildcard _build/pdf/*.pdf) dist
 	{ $(PY) -VV && uname -srm; } | sed 's/^/# /' > dist/environment.txt
 	$(PY) -m pip freeze --all --exclude-editable >> dist/environment.txt
 	cd dist && sha256sum * > SHA256SUMS

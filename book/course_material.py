@@ -117,7 +117,7 @@ def result(block: Block) -> str:
         html = data.get("text/html", "")
         if held:
             shown.append(html or f"<pre>{escape(output.get('text') or data['text/plain'])}</pre>")
-        elif "<table" in html or "stlearn-picker" in html:
+        elif "<table" in html or "stlearn-picker" in html or "stlearn-slider" in html:
             shown.append(html)
     return "\n".join(shown)
 

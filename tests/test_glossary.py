@@ -13,7 +13,8 @@ TERMS = re.findall(r"^(\S.*)$", re.search(r"```\{glossary\}\n(.*?)\n```", GLOSSA
 # Words that English also uses otherwise ("it counts", "a key to", "evenly spread"): no rule can tell which was meant.
 EVERYDAY = {
     *("array", "attention", "bag", "collapse", "count", "feature", "fold", "gradient", "hub", "key", "ledger"),
-    *("neighbourhood", "normalisation", "preset", "protocol", "section", "spread", "target", "task", "token", "tower"),
+    *("loss", "neighbourhood", "normalisation", "parameter", "preset", "protocol", "section", "spread", "target"),
+    *("task", "token", "tower"),
 }
 LINK = re.compile(r"\{term\}`(?:[^`<]*<([^`>]+)>|([^`]+))`")
 NOT_PROSE = re.compile(

@@ -124,6 +124,8 @@ def test_the_archive_of_a_release(tmp_path):
     page = tmp_path / "_build/html/index.html"
     page.parent.mkdir(parents=True)
     page.write_text("the book")
+    (tmp_path / "_build/pdf").mkdir()
+    (tmp_path / "_build/pdf/book.pdf").write_text("the book, printed")
     done = make("release-archive", cwd=tmp_path)
     assert not done.returncode, done.stderr
 
@@ -133,6 +135,7 @@ def test_the_archive_of_a_release(tmp_path):
         f"{release}.tar.gz",
         f"{release}-py3-none-any.whl",
         "book.zip",
+        "book.pdf",
         "constraints.txt",
         "environment.txt",
         "ledger.csv",

@@ -23,6 +23,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 def _insert_index(app: Sphinx, docname: str, source: list[str]) -> None:
     if PLACEHOLDER in source[0]:
+        for path in chapters():
+            app.env.note_dependency(str(path))
         entries = "\n".join(entry(number, path) for number, path in enumerate(chapters(), 1))
         source[0] = source[0].replace(PLACEHOLDER, entries)
 

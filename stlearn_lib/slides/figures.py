@@ -8,7 +8,6 @@ import numpy as np
 import seaborn as sns
 from anndata import AnnData
 from lifelines import KaplanMeierFitter
-from lifelines.plotting import add_at_risk_counts
 from lifelines.statistics import multivariate_logrank_test
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -94,9 +93,21 @@ def plot_survival(
         curves.append(curve)
     ax.set(ylim=(0, 1.02), xlim=(0, None), xlabel=f"time ({unit})", ylabel="share alive", title=_p_text(p_value))
     if at_risk:
-        add_at_risk_counts(*curves, ax=ax, rows_to_show=["At risk"])
-        ax.set_xlabel(f"time ({unit})")
+        _write_numbers_at_risk(ax, curves)
     return ax
+
+
+def _write_numbers_at_risk(ax: Axes, curves: list[KaplanMeierFitter]) -> None:
+    """Below each tick, how many of each group are still under observation: a row for each curve."""
+    low, high = ax.get_xlim()
+    ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
+    rows = [("at risk", [""] * len(ticks))]
+    rows += [(curve.label, [str((curve.durations >= tick).sum()) for tick in ticks]) for curve in curves]
+    for i, (label, numbers) in enumerate(rows):
+        y = -0.16 - 0.08 * i
+        ax.text(-0.05, y, label, transform=ax.transAxes, ha="right", va="top")
+        for tick, number in zip(ticks, numbers, strict=True):
+            ax.text(tick, y, number, transform=ax.get_xaxis_transform(), ha="center", va="top")
 
 
 def plot_attention(tissue: AnnData | Bag, attention: ArrayLike, ax: Axes | None = None) -> Axes:

@@ -32,8 +32,11 @@ def test_curves_are_kaplan_and_meiers_with_bands_p_value_and_numbers_at_risk(ax)
     assert [drops[t] for t in (1, 2, 3, 4)] == pytest.approx([3 / 4, 2 / 4, 2 / 4, 0])
     assert len(ax.collections) == 2, "two bands"
     assert ax.get_title().startswith("log-rank p = 0.") and ax.get_xlabel() == "time (months)"
-    below = [text.get_text() for child in ax.figure.axes if child is not ax for text in child.get_xticklabels()]
-    assert any("At risk" in text for text in below)
+    at_risk = {(text.get_position()[0], round(text.get_position()[1], 2)): text.get_text() for text in ax.texts}
+    height = {text.get_text(): round(text.get_position()[1], 2) for text in ax.texts}
+    for tick in (0, 2, 4):
+        assert at_risk[tick, height["high"]] == str(sum(t >= tick for t in time[:4]))
+        assert at_risk[tick, height["low"]] == str(sum(t >= tick for t in time[4:]))
 
 
 @pytest.mark.parametrize(
