@@ -24,8 +24,8 @@ export STLEARN_CACHE := $(call in_full,STLEARN_CACHE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env data book check-book check-links pdf notebooks slides exercises colab colab-image test lint check wheel \
-	constraints check-release release-archive publish-release clean clean-env
+.PHONY: help env data book check-book browser check-links pdf notebooks slides exercises colab colab-image test lint check \
+	wheel constraints check-release release-archive publish-release clean clean-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,8 +60,11 @@ book: $(ENV) ## Execute every chapter and build _build/html/index.html
 	$(VENV)/bin/jcache project execute --executor local-parallel --timeout 600 --verbosity WARNING
 	$(VENV)/bin/jupyter-book build . --nitpick --warningiserror --keep-going || { rm -rf _build/.doctrees; exit 1; }
 
-check-book: $(ENV) ## Check the pages that `make book` made: links, alternative texts, data
-	$(PY) -m pytest tests/check_built_book.py
+check-book: $(ENV) ## Check the pages that `make book` made, and read them in a browser (needs Chromium)
+	$(PY) -m pytest -n $(WORKERS) tests/check_built_book.py tests/check_pages_in_browser.py
+
+browser: $(ENV) ## Install the Chromium that checks and prints the book, and the packages that it needs
+	$(VENV)/bin/playwright install --with-deps chromium
 
 check-links: $(ENV) ## Try every address on the network that the book, the code and the data's registry name
 	$(PY) -m book.links

@@ -1,4 +1,4 @@
-"""Read the built book as its readers do: in both themes, on a phone, with the keyboard alone. `make check-book` does it.
+"""Read the built book as readers do: in both themes, on a phone, with the keyboard alone. `make check-book` runs this.
 
 What every page could do wrong is tried on every page; what the theme does alike everywhere, on one of them.
 """
@@ -43,6 +43,7 @@ FOCUS = """controls => {
   };
 }"""
 FRAMES_SHOWN = "widget => [...widget.querySelectorAll('img')].flatMap((frame, i) => frame.checkVisibility() ? [i] : [])"
+EMPTY_HEADS = "[...document.querySelectorAll('th')].filter(head => !head.textContent.trim()).length"
 THEME = "document.documentElement.dataset.theme"
 
 every_chapter = pytest.mark.parametrize(
@@ -64,9 +65,10 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module", params=NAMES, ids=lambda name: Path(name).stem)
 def visit(request, browser, address) -> Iterator[Reader]:
-    """A page, opened once for all that is asked of it."""
+    """A page, opened once for all that is asked of it, and with all that it folds."""
     reader = Reader(browser, address)
     reader.open(request.param)
+    reader.unfold()
     yield reader
     reader.close()
 
@@ -84,6 +86,7 @@ def test_a_phone_scrolls_in_one_direction_only(visit, width):
 def test_accessible(visit):
     visit.tab.set_viewport_size(DESKTOP)
     assert not visit.violations()
+    assert not visit.tab.evaluate(EMPTY_HEADS)
 
 
 def test_what_scrolls_on_a_phone_can_be_reached_with_the_keyboard(visit):
