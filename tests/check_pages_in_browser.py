@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from book.browser import chromium, served
 from tests.check_built_book import CHAPTERS, HTML, PAGES
@@ -45,10 +45,6 @@ FOCUS = """controls => {
 FRAMES_SHOWN = "widget => [...widget.querySelectorAll('img')].flatMap((frame, i) => frame.checkVisibility() ? [i] : [])"
 EMPTY_HEADS = "[...document.querySelectorAll('th')].filter(head => !head.textContent.trim()).length"
 THEME = "document.documentElement.dataset.theme"
-
-every_chapter = pytest.mark.parametrize(
-    "chapter", [f"{file}.html" for file in CHAPTERS], ids=lambda name: Path(name).stem
-)
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +99,15 @@ def test_legible(visit, theme):
     assert not visit.illegible()
 
 
+@pytest.fixture(scope="module", params=[f"{file}.html" for file in CHAPTERS], ids=lambda name: Path(name).stem)
+def chapter(request, browser, address) -> Iterator[Page]:
+    """A chapter, as it opens."""
+    reader = Reader(browser, address)
+    yield reader.open(request.param)
+    reader.close()
+    assert not reader.troubles
+
+
 @pytest.fixture
 def desktop(browser, address) -> Iterator[Reader]:
     reader = Reader(browser, address)
@@ -119,26 +124,23 @@ def phone(browser, address) -> Iterator[Reader]:
     assert not reader.troubles
 
 
-@every_chapter
-def test_what_is_folded_opens_with_the_keyboard(desktop, chapter):
-    tab = desktop.open(chapter)
-    solutions = tab.locator(".solution.dropdown")
+def test_what_is_folded_opens_with_the_keyboard(chapter):
+    solutions = chapter.locator(".solution.dropdown")
     assert solutions.count() == 3
     for solution in solutions.all():
         content = solution.locator(".solution-content, section").first
         expect(content).not_to_be_visible()
         solution.locator(".toggle-button").press("Enter")
         expect(content).to_be_visible()
-    for folded in tab.locator("article details").all():
+    for folded in chapter.locator("article details").all():
         content = folded.locator("> :not(summary)").first
         expect(content).not_to_be_visible()
         folded.locator("> summary").press("Enter")
         expect(content).to_be_visible()
 
 
-@every_chapter
-def test_widgets_follow_the_keyboard(desktop, chapter):
-    widgets = desktop.open(chapter).locator("[class^=stlearn-]:has(select, input[type=range])")
+def test_widgets_follow_the_keyboard(chapter):
+    widgets = chapter.locator("[class^=stlearn-]:has(select, input[type=range])")
     assert widgets.count() >= 1
     for widget in widgets.all():
         control, looks = widget.locator("select, input[type=range]"), []
