@@ -33,7 +33,6 @@ def test_finds_them_in_pages_code_references_and_the_registry():
     found = links.addresses()
     assert found["https://doi.org/10.1093/bib/bbae551"] == "book/references.bib"
     assert {"README.md", "book/references.bib", "data_registry.py"} <= set(found.values())
-    assert any(place.endswith(".ipynb") for place in found.values())
     assert any(url.endswith("ST-cnts/A1.tsv.gz") for url in found)
 
 
