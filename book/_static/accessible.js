@@ -25,5 +25,5 @@ document.addEventListener("DOMContentLoaded", () => {
       box.tabIndex = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight ? 0 : -1;
     }
   });
-  for (const box of document.querySelectorAll(".output.text_html, .tag_output_scroll > .cell_output")) boxes.observe(box);
+  for (const box of document.querySelectorAll("pre, .output.text_html, .tag_output_scroll > .cell_output")) boxes.observe(box);
 });
