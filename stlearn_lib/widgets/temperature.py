@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax
 from scipy.stats import entropy
+from sklearn.preprocessing import normalize
 
 from stlearn_lib.data.sections import section_name
 from stlearn_lib.errors import SectionError
@@ -78,7 +79,7 @@ def temperature_explorer(
             f"with {section.n_obs} spots: (N, D) both."
         )
     (row,) = rows_of(section, [spot])
-    cosines = _unit(looking) @ _unit(found).T
+    cosines = normalize(looking) @ normalize(found).T
     frames = {name: _certainty(cosines, row, tau) for name, tau in temperatures.items()}
     return frame_picker(
         list(frames),
@@ -106,11 +107,6 @@ def _certainty(cosines: np.ndarray, row: int, tau: float) -> _Certainty:
     log_p = log_softmax(cosines[row] / tau)
     rank = int((cosines[row] >= cosines[row, row]).sum())
     return _Certainty(log_p, rank, float(np.exp(entropy(np.exp(log_p)))), float(losses[row]), float(losses.mean()))
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    unit: np.ndarray = x / np.linalg.norm(x, axis=1, keepdims=True)
-    return unit
 
 
 def _draw(section: AnnData, row: int, frames: Mapping[str, _Certainty], name: str) -> Figure:
