@@ -66,7 +66,7 @@ class FramePicker(VBox):
     def to_html(self) -> str:
         """Return the widget as HTML that needs no kernel and no network."""
         images = "\n".join(
-            f'<img src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" '
+            f'<img src="{data_uri(jpeg)}" '
             f'alt="{html.escape(self._descriptions[name])}"{" hidden" if i else ""}>'
             for i, (name, jpeg) in enumerate(self._frames.items())
         )
@@ -129,3 +129,8 @@ def figure_jpeg(figure: Figure, *, crop: bool = True) -> bytes:
     )
     plt.close(figure)
     return buffer.getvalue()
+
+
+def data_uri(jpeg: bytes) -> str:
+    """Return the address under which a page that holds the JPEG itself shows it."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"

@@ -1,6 +1,5 @@
 """What was measured against what was predicted, with a border to move between them."""
 
-import base64
 import html
 
 import numpy as np
@@ -13,13 +12,13 @@ from stlearn_lib.data.expression import Target, expression
 from stlearn_lib.data.sections import section_name
 from stlearn_lib.errors import GeneError
 from stlearn_lib.plotting import plot_spots
-from stlearn_lib.widgets.frames import FRAME_DPI, figure_jpeg
+from stlearn_lib.widgets.frames import FRAME_DPI, data_uri, figure_jpeg
 
 # The style is in the element: a notebook has no style sheet of ours.
 _PAGE = """<div class="stlearn-slider" style="--border: 50%; max-width: {width_px}px">
 <div style="position: relative">
-<img src="data:image/jpeg;base64,{measured}" alt="{measured_alt}" style="display: block; width: 100%">
-<img src="data:image/jpeg;base64,{predicted}" alt="{predicted_alt}" style="position: absolute; inset: 0; width: 100%; \
+<img src="{measured}" alt="{measured_alt}" style="display: block; width: 100%">
+<img src="{predicted}" alt="{predicted_alt}" style="position: absolute; inset: 0; width: 100%; \
 height: 100%; clip-path: inset(0 0 0 var(--border))">
 <div style="position: absolute; top: 0; bottom: 0; left: var(--border); border-left: 2px solid #222222"></div>
 </div>
@@ -68,7 +67,7 @@ def truth_slider(section: AnnData, target: Target, gene: str, prediction: AnnDat
         "measured": _draw(section, measured, f"{gene}, measured", target.space, "left"),
         "predicted": _draw(section, predicted, f"{gene}, predicted", target.space, "right"),
     }
-    pictures = {kind: base64.b64encode(figure_jpeg(figure, crop=False)).decode() for kind, figure in figures.items()}
+    pictures = {kind: data_uri(figure_jpeg(figure, crop=False)) for kind, figure in figures.items()}
     page = _PAGE.format(
         **pictures,
         gene=html.escape(gene),
