@@ -57,15 +57,6 @@ def test_changelog_begins_with_this_version():
     assert versions[0] == stlearn_lib.__version__
 
 
-def test_references_are_whole():
-    bibliography = (ROOT / "book" / "references.bib").read_text()
-    entries = re.split(r"^@", bibliography, flags=re.MULTILINE)[1:]
-    keys = [entry.split("{")[1].split(",")[0] for entry in entries]
-    assert len(keys) == len(set(keys))
-    for key, entry in zip(keys, entries, strict=True):
-        assert all(re.search(rf"^\s*{field}\s*=", entry, re.MULTILINE) for field in ("author", "title", "year")), key
-
-
 def test_the_api_pages_hold_every_module():
     pages = "".join(path.read_text() for path in (ROOT / "book").glob("api*.md"))
     documented = re.findall(r"^\.\. automodule:: (\S+)$", pages, flags=re.MULTILINE)
