@@ -1,9 +1,7 @@
-"""The landing page shows every chapter and the entry to cite; the course plan has a week for every chapter."""
+"""The landing page shows every chapter; the course plan has a week for every chapter."""
 
 import re
 from pathlib import Path
-
-import yaml
 
 from book.extensions.objectives import chapters
 
@@ -21,15 +19,6 @@ def test_the_two_commands_exist():
     commands = re.findall(r"^make ([\w-]+)$", LANDING, flags=re.MULTILINE)
     targets = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert len(commands) == 2 and set(commands) <= set(targets)
-
-
-def test_bibtex_says_what_the_citation_file_says():
-    """The landing page includes this entry from the page of references."""
-    page = (ROOT / "book" / "references.md").read_text(encoding="utf-8")
-    entry = re.search(r"```bibtex\n(.+?)```", page, flags=re.DOTALL)[1].replace("\\", "")
-    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert f"version = {{{cited['version']}}}" in entry
-    assert f"{{{{{cited['authors'][0]['name']}}}}}" in entry
 
 
 def test_every_chapter_has_its_week():

@@ -78,8 +78,11 @@ def test_names_keep_their_capitals(entry: Entry):
 def test_one_can_cite_the_book():
     """Readers copy an entry, reference managers read a file: both are of this version and name the three methods."""
     page = pages()["references.md"]
-    assert f"version = {{{stlearn_lib.__version__}}}" in page
-    references = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["references"]
+    entry = re.search(r"```bibtex\n(.+?)```", page, flags=re.DOTALL)[1].replace("\\", "")
+    file = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert f"version = {{{stlearn_lib.__version__}}}" in entry
+    assert file["version"] == stlearn_lib.__version__
+    assert f"{{{{{file['authors'][0]['name']}}}}}" in entry
     for key in ("min2024mclstexp", "qu2025nh2st", "huang2024rankbygene", "andersson2021"):
         assert key in page
-        assert ENTRIES[key].fields["doi"] in [reference["doi"] for reference in references]
+        assert ENTRIES[key].fields["doi"] in [reference["doi"] for reference in file["references"]]
