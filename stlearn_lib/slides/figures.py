@@ -98,7 +98,11 @@ def plot_survival(
 
 
 def _write_numbers_at_risk(ax: Axes, curves: list[KaplanMeierFitter]) -> None:
-    """Below each tick, how many of each group are still under observation: a row for each curve."""
+    """Below each tick, how many of each group are still under observation: a row for each curve.
+
+    Lifelines' own table is written into the labels of another axis, all lines of a tick in one centred text: its rows
+    stand askew of their names, and of each other where numbers have another width.
+    """
     low, high = ax.get_xlim()
     ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
     rows = [("at risk", [""] * len(ticks))]
