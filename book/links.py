@@ -29,7 +29,8 @@ GONE = {404, 410}  # other answers come from someone who is there: a login, a li
 TIMEOUT_S = 30
 
 
-def _text(path: Path) -> str:
+def text(path: Path) -> str:
+    """Return what an author wrote in a file: of a notebook prose and code, without what the code printed."""
     if path.suffix != ".ipynb":
         return path.read_text(encoding="utf-8")
     return "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
@@ -46,7 +47,7 @@ def addresses() -> dict[str, str]:
     """Return every address with the place where it stands; of a data set's files the first."""
     named = {}
     for path in (path for pattern in PATTERNS for path in sorted(ROOT.glob(pattern))):
-        named |= dict.fromkeys(ADDRESS.findall(_text(path)), str(path.relative_to(ROOT)))
+        named |= dict.fromkeys(ADDRESS.findall(text(path)), str(path.relative_to(ROOT)))
     named |= dict.fromkeys(_of_works(), str(REFERENCES.relative_to(ROOT)))
     files = [next((file.url for file in dataset.files if file.url), None) for dataset in DATASETS.values()]
     return named | dict.fromkeys(filter(None, files), "data_registry.py")

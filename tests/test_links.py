@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 
+import nbformat
 import pytest
 
 from book import links
@@ -34,6 +35,16 @@ def test_finds_them_in_pages_code_references_and_the_registry():
     assert found["https://doi.org/10.1093/bib/bbae551"] == "book/references.bib"
     assert {"README.md", "book/references.bib", "data_registry.py"} <= set(found.values())
     assert any(url.endswith("ST-cnts/A1.tsv.gz") for url in found)
+
+
+def test_reads_prose_and_code_of_a_notebook(tmp_path):
+    code = nbformat.v4.new_code_cell("load('https://example.org/in-code')")
+    code.outputs = [nbformat.v4.new_output("stream", text="https://example.org/printed")]
+    prose = nbformat.v4.new_markdown_cell("[here](https://example.org/in-prose)")
+    nbformat.write(nbformat.v4.new_notebook(cells=[prose, code]), tmp_path / "chapter.ipynb")
+    found = links.ADDRESS.findall(links.text(tmp_path / "chapter.ipynb"))
+    assert found == ["https://example.org/in-prose", "https://example.org/in-code"]
+    assert "book/*.ipynb" in links.PATTERNS
 
 
 @pytest.mark.parametrize(
