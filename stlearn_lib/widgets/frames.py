@@ -66,8 +66,7 @@ class FramePicker(VBox):
     def to_html(self) -> str:
         """Return the widget as HTML that needs no kernel and no network."""
         images = "\n".join(
-            f'<img src="{data_uri(jpeg)}" '
-            f'alt="{html.escape(self._descriptions[name])}"{" hidden" if i else ""}>'
+            f'<img src="{data_uri(jpeg)}" alt="{html.escape(self._descriptions[name])}"{" hidden" if i else ""}>'
             for i, (name, jpeg) in enumerate(self._frames.items())
         )
         return _PAGE.format(label=html.escape(self._label), control=self._control(), images=images)
