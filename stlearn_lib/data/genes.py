@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import pickletools
 import tokenize
 from collections import Counter
 from collections.abc import Sequence
@@ -42,6 +43,14 @@ class _StringsOnly(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
 
 
+def _unpickle(raw: bytes) -> list[Any]:
+    """Read a pickled array or index; its numbers count what is in it, and a larger one would fill the memory."""
+    for opcode, argument, _ in pickletools.genops(raw):
+        if isinstance(argument, int) and argument > len(raw):
+            raise pickle.UnpicklingError(f"{opcode.name} {argument} in {len(raw)} bytes")
+    return list(_StringsOnly(io.BytesIO(raw)).load())
+
+
 def read_gene_list(path: Path | str) -> tuple[str, ...]:
     """Read a gene list: ``.npy``, pickled array or index (``.pkl``), or one gene a line.
 
@@ -72,14 +81,14 @@ def read_gene_list(path: Path | str) -> tuple[str, ...]:
 
 def _parse(suffix: str, raw: bytes) -> list[str]:
     if suffix == ".pkl":
-        return list(_StringsOnly(io.BytesIO(raw)).load())
+        return _unpickle(raw)
     if suffix != ".npy":
         return [line.strip() for line in raw.decode("utf-8").splitlines() if line.strip()]
     file = io.BytesIO(raw)
     np.lib.format.read_magic(file)
     *_, dtype = np.lib.format.read_array_header_1_0(file)
     if dtype.hasobject:
-        return list(_StringsOnly(file).load())
+        return _unpickle(file.read())
     return [str(gene) for gene in np.load(io.BytesIO(raw), allow_pickle=False)]
 
 

@@ -67,6 +67,7 @@ def test_a_pickle_cannot_run_code(tmp_path, suffix):
         ("binary.txt", b"\xff\xfe\x00", "no readable gene list"),
         ("cut.npy", b"\x93NUMPY\x01\x00", "no readable gene list"),
         ("cut.pkl", b"\x80\x04", "no readable gene list"),
+        ("vast.pkl", b"\x80\x04]r\xff\xff\xff\xff.", r"LONG_BINPUT 4294967295 in 9 bytes"),  # a memo of 64 GB
         ("numbers.pkl", pickle.dumps([1, 2]), "no gene names"),
     ],
 )
