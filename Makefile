@@ -94,18 +94,19 @@ slides: $(ENV) ## Make a slide deck of each chapter in _build/course
 exercises: $(ENV) ## Make exercise sheets and, apart, their solutions in _build/course
 	$(PY) -m book.course_material exercises
 
+# A worker that dies ends the tests: pytest-xdist may wait for ever for what it had left to do.
 # Two workers on two cores: more threads in each would only get in one another's way.
 book test: export OPENBLAS_NUM_THREADS ?= 1
 book test: export OMP_NUM_THREADS ?= 1
 test: $(ENV) ## Run unit tests, doctests, reference values and the notebooks
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(NOTEBOOKS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0 $(NOTEBOOKS)
 
 lint: $(ENV) ## Run ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
 check: lint ## The gate: ruff, mypy, pytest with warnings as errors
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
 wheel: $(ENV) ## Build the wheel into dist/
 	$(PY) -m build --wheel --no-isolation

@@ -67,6 +67,10 @@ class DeepFeatures(Features):
         """The encoder, made when it is first needed; on a GPU where there is one."""
         return create_encoder(self.encoder_name, self.weights).to(Compute().fabric().device)
 
+    @cached_property
+    def _fingerprint(self) -> str:
+        return self.encoder.fingerprint()
+
     @property
     def weights_id(self) -> str:  # type: ignore[override]
         """Which weights the encoder has."""
@@ -75,7 +79,7 @@ class DeepFeatures(Features):
     def __call__(self, section: AnnData) -> np.ndarray:
         """Return the features, (N, D)."""
         patches = cut_patches(section, PATCH_PX)
-        key = (str(patches.filename), self.encoder.fingerprint())
+        key = (str(patches.filename), self._fingerprint)
         if key not in self._kept:
             at_terminal = sys.stderr.isatty()  # elsewhere, as on a page, a bar would stay behind
             values = extract_features(patches, self.encoder, cache=cache_folder("features"), progress=at_terminal)
