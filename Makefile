@@ -44,8 +44,8 @@ data: $(ENV) ## Fetch the sections that the book reads, and say whether they are
 
 # Chapters are executed side by side, as many as there are cores, into Jupyter's cache, from which the book takes them;
 # what failed there is executed again and reported by the book. The cache knows the chapters' text only, so it is thrown
-# away when code, versions or data change, and so are the pages that Sphinx has read; else it reads what changed. After a
-# warning it has to read all of them: of a page that it does not read again it would not warn a second time.
+# away when code, versions or data change, and so are the pages that Sphinx has made; else it makes those anew that
+# changed. After a warning all are: of a page that Sphinx does not read again it would not warn a second time.
 book: export JUPYTERCACHE := $(CURDIR)/_build/.jupyter_cache
 book: $(ENV) ## Execute every chapter and build _build/html/index.html
 	@mkdir -p _build
@@ -53,8 +53,8 @@ book: $(ENV) ## Execute every chapter and build _build/html/index.html
 	@cat $(INPUTS) | cksum >> _build/inputs.new
 	@cmp -s _build/inputs.new _build/inputs || rm -rf _build/.jupyter_cache _build/.doctrees
 	@mv _build/inputs.new _build/inputs
-	@[ -z "$$(find book/extensions -name '*.py' -newer _build/.doctrees 2> /dev/null)" ] || rm -rf _build/.doctrees
-	@rm -rf _build/html
+	@[ -z "$$(find _toc.yml _config.yml book/extensions/*.py -newer _build/.doctrees 2> /dev/null)" ] || rm -rf _build/.doctrees
+	@[ -d _build/.doctrees ] || rm -rf _build/html
 	@mkdir -p $(JUPYTERCACHE)
 	$(VENV)/bin/jcache notebook add book/*.ipynb
 	$(VENV)/bin/jcache project execute --executor local-parallel --timeout 600 --verbosity WARNING
