@@ -12,6 +12,8 @@ ENV         := $(VENV)/.installed
 
 # What the chapters compute on: when it changes, they are all executed again.
 INPUTS      := data_registry.py constraints.txt $(wildcard results/*.yaml results/*.parquet) $(shell find stlearn_lib -name '*.py' | LC_ALL=C sort)
+# A worker that dies ends the tests: pytest-xdist may wait for ever for what it had left to do.
+PYTEST      := $(PY) -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
 NOTEBOOKS   := --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 # Chapters run in book/: folders that are named relative to this one are handed on in full.
@@ -94,19 +96,18 @@ slides: $(ENV) ## Make a slide deck of each chapter in _build/course
 exercises: $(ENV) ## Make exercise sheets and, apart, their solutions in _build/course
 	$(PY) -m book.course_material exercises
 
-# A worker that dies ends the tests: pytest-xdist may wait for ever for what it had left to do.
 # Two workers on two cores: more threads in each would only get in one another's way.
 book test: export OPENBLAS_NUM_THREADS ?= 1
 book test: export OMP_NUM_THREADS ?= 1
 test: $(ENV) ## Run unit tests, doctests, reference values and the notebooks
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0 $(NOTEBOOKS)
+	$(PYTEST) $(NOTEBOOKS)
 
 lint: $(ENV) ## Run ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
 check: lint ## The gate: ruff, mypy, pytest with warnings as errors
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
+	$(PYTEST)
 
 wheel: $(ENV) ## Build the wheel into dist/
 	$(PY) -m build --wheel --no-isolation
