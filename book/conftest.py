@@ -19,8 +19,8 @@ from stlearn_lib.datasets import load_sections
 from stlearn_lib.methods.features import build_features
 
 ENCODER = "mobilenetv2_100"
-FEATURES = "3cf9923dfb7d0d2d"
-"""What the encoder makes of C3 with one thread on the processor that the committed outputs name."""
+FEATURES_OF_C3 = "3cf9923dfb7d0d2d"
+"""Hash of what the encoder makes of section C3 with one thread, on the processor that the committed outputs name."""
 
 
 @cache
@@ -47,7 +47,7 @@ def registered_encoder_can_be_had() -> bool:
 def features_are_the_same() -> bool:
     """Whether the encoder sees in C3, to the last bit, what it saw for the committed outputs."""
     features = build_features(f"deep:{ENCODER}")(*load_sections(["C3"]))
-    return hashlib.blake2b(features.tobytes(), digest_size=8).hexdigest() == FEATURES
+    return hashlib.blake2b(features.tobytes(), digest_size=8).hexdigest() == FEATURES_OF_C3
 
 
 @cache
