@@ -2,12 +2,15 @@
 
 import csv
 import gzip
+import re
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv as pa_csv
 from scipy import sparse
 
 from stlearn_lib.errors import SectionError
@@ -21,7 +24,7 @@ _UNREADABLE = (
     zlib.error,
     csv.Error,
 )
-_SPOTS_AT_ONCE = 1024  # a table of 4,000 spots and 36,000 genes takes more than 1 GB as a whole, its counts little
+_BYTES_AT_ONCE = 2**24
 
 MAX_POSITION = 10_000_000  # pixels or steps of an array; whatever is beyond is damage
 _LARGEST = 2**24  # float32 holds every whole number up to here
@@ -45,31 +48,48 @@ def read_counts(path: Path) -> Counts:
         SectionError: If it cannot be read, names a spot or a gene twice, or holds what is no count; it says where.
     """
     genes = _genes(path)
-    parts, spots = [], []
+    parts: list[sparse.csr_matrix] = []
+    spots: list[str] = []
     try:
-        with pd.read_csv(
-            path,
-            sep=separator(path),
-            header=None,
-            skiprows=1,
-            names=["spot", *range(len(genes))],
-            dtype={"spot": str},
-            keep_default_na=False,
-            na_values=[""],
-            chunksize=_SPOTS_AT_ONCE,
-        ) as tables:
-            for table in tables:
-                if len(table):
-                    parts.append(_counts(path, table, genes))
-                    spots.append(table["spot"])
-    except _UNREADABLE as error:
-        raise SectionError(f"{path} is no readable table ({error}).") from error
-    if not parts:
+        with pa.input_stream(str(path)) as file, _batches(file, path, len(genes)) as batches:
+            for batch in batches:
+                names = batch.column("spot").to_pylist()
+                if None in names:
+                    raise SectionError(f"{path}: row {len(spots) + names.index(None) + 2} names no spot.")
+                values = batch.drop_columns(["spot"]).to_tensor(null_to_nan=True).to_numpy()
+                _check_counts(path, values, names, genes)
+                parts.append(sparse.csr_matrix(values, dtype=np.float32))
+                spots.extend(names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, str(error), genes) from error
+    if not spots:
         raise SectionError(f"{path} is empty: a header, but no rows.")
-    names = pd.Index(pd.concat(spots).to_numpy(dtype=object))
-    if names.has_duplicates:
-        raise SectionError(f"{path}: the spot {names[names.duplicated()][0]!r} occurs more than once.")
-    return Counts(sparse.vstack(parts, format="csr"), names, genes)
+    index = pd.Index(spots, dtype=object)
+    if index.has_duplicates:
+        raise SectionError(f"{path}: the spot {index[index.duplicated()][0]!r} occurs more than once.")
+    return Counts(sparse.vstack(parts, format="csr"), index, genes)
+
+
+def _batches(file: pa.NativeFile, path: Path, n_genes: int) -> pa_csv.CSVStreamingReader:
+    """Read a table in parts: 4,000 spots and 36,000 genes take more than 1 GB as a whole, their counts little."""
+    genes = [str(i) for i in range(n_genes)]  # the names themselves may be "spot"
+    return pa_csv.open_csv(
+        file,
+        pa_csv.ReadOptions(use_threads=False, block_size=_BYTES_AT_ONCE, skip_rows=1, column_names=["spot", *genes]),
+        pa_csv.ParseOptions(delimiter=separator(path)),
+        pa_csv.ConvertOptions(
+            column_types={"spot": pa.string()} | dict.fromkeys(genes, pa.float64()),
+            null_values=[""],
+            strings_can_be_null=True,
+        ),
+    )
+
+
+def _unreadable(path: Path, error: str, genes: list[str]) -> SectionError:
+    if column := re.search(r"column #([1-9]\d*)", error):  # the first, 0, names the spots
+        gene = genes[int(column[1]) - 1]
+        return SectionError(f"{path}: the gene {gene!r} has values that are not numbers ({error}).")
+    return SectionError(f"{path} is no readable table ({error}).")
 
 
 def _genes(path: Path) -> list[str]:
@@ -86,15 +106,7 @@ def _genes(path: Path) -> list[str]:
     return genes
 
 
-def _counts(path: Path, table: pd.DataFrame, genes: list[str]) -> sparse.csr_matrix:
-    _check_width(path, table)
-    if table["spot"].isna().any():
-        raise SectionError(f"{path}: row {int(table.index[table['spot'].isna()][0]) + 2} names no spot.")
-    counts = table.drop(columns="spot")
-    for gene, kind in zip(genes, counts.dtypes, strict=True):
-        if kind.kind not in "iuf":
-            raise SectionError(f"{path}: the gene {gene!r} has values that are not numbers.")
-    values = counts.to_numpy()
+def _check_counts(path: Path, values: np.ndarray, spots: list[str], genes: list[str]) -> None:
     for wrong, what in (
         (~np.isfinite(values), "missing or infinite"),
         (values < 0, "negative"),
@@ -103,8 +115,7 @@ def _counts(path: Path, table: pd.DataFrame, genes: list[str]) -> sparse.csr_mat
     ):
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
-            raise SectionError(f"{path}: the count of {genes[column]} in spot {table['spot'].iloc[row]} is {what}.")
-    return sparse.csr_matrix(values, dtype=np.float32)
+            raise SectionError(f"{path}: the count of {genes[column]} in spot {spots[row]} is {what}.")
 
 
 def separator(path: Path) -> str:

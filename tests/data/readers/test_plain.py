@@ -98,7 +98,7 @@ def test_a_table_of_a_spreadsheet_is_read(write):
 
 def test_many_spots_are_read_in_parts(write, monkeypatch):
     whole = read_plain(*write(), **FACTS)
-    monkeypatch.setattr("stlearn_lib.data.readers.tables._SPOTS_AT_ONCE", 1)
+    monkeypatch.setattr("stlearn_lib.data.readers.tables._BYTES_AT_ONCE", 18)  # the header, then two rows at a time
     assert_equal(whole, read_plain(*write(), **FACTS))
     with pytest.raises(SectionError, match="the spot 'a' occurs more than once"):
         read_plain(*write(counts=PLAIN_COUNTS + "a,1,1\n"), **FACTS)
