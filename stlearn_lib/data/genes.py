@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scanpy as sc
 from anndata import AnnData
 
 from stlearn_lib.errors import GeneError
@@ -134,6 +133,8 @@ def select_genes(sections: Sequence[AnnData], *, n_top: int = 1000, min_spots: i
     Reference:
         The rule of mclSTExp (arXiv 2407.08216); which flavour of variability its list used is not stated.
     """
+    import scanpy as sc  # takes two seconds, and nothing else here needs it
+
     common = list(shared_genes(sections))
     proposed: set[str] = set()
     n_spots = pd.Series(0, index=common)

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -18,6 +19,8 @@ from stlearn_lib.data.statistics import colour_texture_statistics
 from stlearn_lib.models.encoders import Encoder, create_encoder, extract_features
 from stlearn_lib.training import Compute
 
+_N_COMPONENTS_KEPT = 8  # training sets
+_components: OrderedDict[tuple[bytes, tuple[int, ...], str, int], np.ndarray] = OrderedDict()
 _N_KEPT = 64  # sections whose deep features stay in memory: those of a cohort, which folds use again and again
 
 
@@ -137,8 +140,7 @@ class FeatureInputs:
             state[f"mean_{i}"], state[f"spread_{i}"] = _mean_and_spread(together)
             if together.shape[1] > self.n_components:
                 scaled = np.concatenate([self._scale(v, state, i) for v in values])
-                pca = PCA(min(self.n_components, len(scaled)), svd_solver="covariance_eigh").fit(scaled)
-                state[f"components_{i}"] = pca.components_
+                state[f"components_{i}"] = _principal_components(scaled, min(self.n_components, len(scaled)))
         return state
 
     def __call__(self, section: AnnData, state: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -154,6 +156,16 @@ class FeatureInputs:
         own = self.standardize == "section"
         mean, spread = _mean_and_spread(values) if own else (state[f"mean_{i}"], state[f"spread_{i}"])
         return (values - mean) / spread
+
+
+def _principal_components(values: np.ndarray, n: int) -> np.ndarray:
+    """Return the first n principal components, (n, D); of the same values once: seeds and variants ask for the same."""
+    key = (blake2b(values.tobytes()).digest(), values.shape, values.dtype.str, n)
+    if key not in _components:
+        _components[key] = PCA(n, svd_solver="covariance_eigh").fit(values).components_
+        if len(_components) > _N_COMPONENTS_KEPT:
+            _components.popitem(last=False)
+    return _components[key].copy()
 
 
 def _mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
