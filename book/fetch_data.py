@@ -3,21 +3,34 @@
 import sys
 import warnings
 
-from stlearn_lib.data.sections import metadata_of
-from stlearn_lib.datasets import SimulatedDataWarning, load_sections
-from stlearn_lib.errors import StlearnError
+from data_registry import DataError, NetworkError, fetch_sections
 
 SECTIONS = ("A1", "B4", "C2", "C3", "C4", "C5", "C6")
 
 
 def main() -> None:
     """Print where the sections came from; end with a message where real data is required and cannot be had."""
+    try:
+        fetch_sections("her2st", SECTIONS)
+    except NetworkError:
+        simulate()
+        print("simulated")
+    except DataError as error:
+        sys.exit(str(error))
+    else:
+        print("real")
+
+
+def simulate() -> None:
+    """Let simulated tissue take the place of the sections, and warn."""
+    from stlearn_lib.datasets import SimulatedDataWarning, load_sections  # seconds, where the data is real for nothing
+    from stlearn_lib.errors import StlearnError
+
     warnings.simplefilter("always", SimulatedDataWarning)
     try:
-        sections = load_sections(SECTIONS)
+        load_sections(SECTIONS)
     except StlearnError as error:
         sys.exit(str(error))
-    print("simulated" if any(metadata_of(section)["simulated"] for section in sections) else "real")
 
 
 if __name__ == "__main__":
