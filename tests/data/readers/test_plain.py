@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from stlearn_lib.data.readers import read_plain
+from stlearn_lib.data.readers import read_plain, tables
 from stlearn_lib.data.sections import image_path_of, make_section, patient_of, section_name, um_per_px_of
 from stlearn_lib.errors import SectionError
 from tests.data.readers.written import PLAIN_COUNTS, PLAIN_SPOTS
@@ -97,13 +97,18 @@ def test_a_table_of_a_spreadsheet_is_read(write):
 
 
 def test_many_spots_are_read_in_parts(write, monkeypatch):
-    whole = read_plain(*write(), **FACTS)
-    monkeypatch.setattr("stlearn_lib.data.readers.tables._BYTES_AT_ONCE", 18)  # the header, then two rows at a time
-    assert_equal(whole, read_plain(*write(), **FACTS))
+    counts, parts, check = PLAIN_COUNTS + "c,4,1\n", [], tables._check_counts
+    whole = read_plain(*write(counts=counts), **FACTS)
+    monkeypatch.setattr(tables, "_BYTES_AT_ONCE", 16)  # two spots and a third
+    monkeypatch.setattr(tables, "_check_counts", lambda path, *part: (parts.append(part[1]), check(path, *part)))
+    assert_equal(whole, read_plain(*write(counts=counts), **FACTS))
+    assert parts == [["a", "b"], ["c"]]
     with pytest.raises(SectionError, match="the spot 'a' occurs more than once"):
         read_plain(*write(counts=PLAIN_COUNTS + "a,1,1\n"), **FACTS)
     with pytest.raises(SectionError, match="the count of GNAS in spot c is negative"):
         read_plain(*write(counts=PLAIN_COUNTS + "c,1,-1\n"), **FACTS)
+    with pytest.raises(SectionError, match="row 4 names no spot"):
+        read_plain(*write(counts=PLAIN_COUNTS + ",1,1\n"), **FACTS)
 
 
 def test_the_array_is_found_where_the_table_does_not_tell_it(write):
