@@ -24,7 +24,7 @@ from book.chapter_blocks import glued, tags
 BOOK = Path(__file__).parent
 CITED = re.compile(r"\{glue:text\}`(?:[\w.]+::)?([^`:]+):?([^`]*)`")
 NUMBER = re.compile(r"([+-]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?)")
-OF_THE_RUN = re.compile(r"(?:^|_)(?:s|seconds|busy|hardware|versions?)$")
+OF_THE_RUN = re.compile(r"(?:^|_)(?:s|seconds|hardware|versions?)$")
 MARKUP = re.compile(r"<style.*?</style>|<[^>]*>", flags=re.DOTALL)
 
 

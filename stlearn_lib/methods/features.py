@@ -19,9 +19,9 @@ from stlearn_lib.data.statistics import colour_texture_statistics
 from stlearn_lib.models.encoders import Encoder, create_encoder, extract_features
 from stlearn_lib.training import Compute
 
-_N_COMPONENTS_KEPT = 8  # training sets
-_components: OrderedDict[tuple[bytes, tuple[int, ...], str, int], np.ndarray] = OrderedDict()
 _N_KEPT = 64  # sections whose deep features stay in memory: those of a cohort, which folds use again and again
+_N_TRAINING_SETS_KEPT = 8  # whose principal components stay in memory: seeds and variants ask for the same
+_components: OrderedDict[tuple[bytes, tuple[int, ...], str, int], np.ndarray] = OrderedDict()
 
 
 class Features(ABC):
@@ -159,11 +159,11 @@ class FeatureInputs:
 
 
 def _principal_components(values: np.ndarray, n: int) -> np.ndarray:
-    """Return the first n principal components, (n, D); of the same values once: seeds and variants ask for the same."""
+    """Return the first n principal components (n, D) of values (N, D); of the same values they are computed once."""
     key = (blake2b(values.tobytes()).digest(), values.shape, values.dtype.str, n)
     if key not in _components:
         _components[key] = PCA(n, svd_solver="covariance_eigh").fit(values).components_
-        if len(_components) > _N_COMPONENTS_KEPT:
+        if len(_components) > _N_TRAINING_SETS_KEPT:
             _components.popitem(last=False)
     return _components[key].copy()
 

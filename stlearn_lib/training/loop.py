@@ -207,7 +207,7 @@ def _looks(
     """Return what looks at each part of a batch: alone, or with the embeddings of all parts before its eyes."""
 
     def look(i: int) -> dict[str, Tensor]:
-        _seed(model.device, seeds[i])
+        _set_seed(model.device, seeds[i])
         losses: dict[str, Tensor] = model(parts[i])
         return losses
 
@@ -224,7 +224,7 @@ def _looks(
     return [partial(look_among_others, i) for i in range(len(parts))]
 
 
-def _seed(device: torch.device, seed: int) -> None:
+def _set_seed(device: torch.device, seed: int) -> None:
     if device.type == "cpu":  # `torch.manual_seed` also keeps a note for each kind of GPU, which costs a millisecond
         torch.default_generator.manual_seed(seed)
     else:

@@ -31,7 +31,7 @@ def test_principal_components_of_the_same_training_spots_are_computed_once(cohor
 
     monkeypatch.setattr(features, "PCA", Counted)
     monkeypatch.setattr(features, "_components", OrderedDict())
-    monkeypatch.setattr(features, "_N_COMPONENTS_KEPT", 1)
+    monkeypatch.setattr(features, "_N_TRAINING_SETS_KEPT", 1)
     inputs = FeatureInputs(["colour_texture"], n_components=3)
     first = inputs.fit(cohort[:2])["components_0"]
     expected = PCA(3, svd_solver="covariance_eigh").fit(computed[0]).components_
