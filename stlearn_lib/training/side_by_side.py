@@ -1,18 +1,15 @@
 """Several trainings at a time, in processes of their own."""
 
 import warnings
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
 
-Key = TypeVar("Key", bound=Hashable)
-Result = TypeVar("Result")
-
 
 def side_by_side(
-    train: Callable[..., Result], wanted: Mapping[Key, Mapping[str, Any]], *, n_processes: int = 2
-) -> dict[Key, Result]:
+    train: Callable[..., Any], wanted: Mapping[Any, Mapping[str, Any]], *, n_processes: int = 2
+) -> dict[Any, Any]:
     """Train several models at a time, each in a process of its own on one core.
 
     The results are those of one training after the other: no process sees another's random numbers, and one thread adds
@@ -25,6 +22,9 @@ def side_by_side(
 
     Returns:
         What `train` returned, by key, in the order of `wanted`.
+
+    Raises:
+        Exception: What `train` raises, of its own type.
 
     Example:
         >>> side_by_side(pow, {"square": {"base": 3, "exp": 2}, "cube": {"base": 3, "exp": 3}})
