@@ -24,6 +24,9 @@ Results = Annotated[Path, typer.Option("--results", help="The folder of results.
 Prepared = Annotated[
     Path | None, typer.Option(help="The folder of prepared sections and bags; without it, one in the cache.")
 ]
+Devices = Annotated[int, typer.Option(help="Devices of one task, on each node.")]
+Nodes = Annotated[int, typer.Option(help="Machines of one task; start each with torchrun.")]
+Precision = Annotated[str, typer.Option(help="32-true; bf16-mixed or 16-mixed on a GPU.")]
 HERE = Path("results")
 
 
@@ -72,9 +75,9 @@ def run(
     seeds: Annotated[str | None, typer.Option(help="Seeds, with commas between; or its own.")] = None,
     preset: Annotated[str | None, typer.Option(help="Another method or preset in the experiment's place.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    devices: Annotated[int, typer.Option(help="Devices of one task, on each node.")] = 1,
-    nodes: Annotated[int, typer.Option(help="Machines of one task; start each with torchrun.")] = 1,
-    precision: Annotated[str, typer.Option(help="32-true; bf16-mixed or 16-mixed on a GPU.")] = "32-true",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    precision: Precision = "32-true",
     engine: Annotated[str, typer.Option(help="here, one task after the other, or ray.")] = "here",
     address: Annotated[str | None, typer.Option(help="Ray: the cluster's address; or one of this machine.")] = None,
     cpus_per_task: Annotated[float, typer.Option(help="Ray: cores of a task.")] = 1,
@@ -134,15 +137,26 @@ def run(
 
 
 @reproduce.command()
-def status(names: Names = None, results: Results = HERE, prepared: Prepared = None) -> None:
-    """Say of each experiment how many of its tasks are done, with this code or with another, and what is missing."""
+def status(
+    names: Names = None,
+    precision: Precision = "32-true",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    results: Results = HERE,
+    prepared: Prepared = None,
+) -> None:
+    """Say of each experiment how many of its tasks are done, with this code or with another, and what is missing.
+
+    Precision and number of devices are part of a result's name: say how it was run.
+    """
     from stlearn_lib.reproduction.catalogue import experiments_of
     from stlearn_lib.reproduction.status import progress_of
     from stlearn_lib.reproduction.store import Store
 
     table = Table(Column("name", no_wrap=True), "done", "other versions", "missing")
     missing: dict[str, str] = {}
-    for row in progress_of(experiments_of(names or ["*"]), Store(results), prepared):
+    run_with = {"precision": precision, "devices": devices, "nodes": nodes}
+    for row in progress_of(experiments_of(names or ["*"]), Store(results), prepared, **run_with):
         number = missing.setdefault(row.missing, f"[{len(missing) + 1}]") if row.missing else ""
         done = f"{row.done} of {row.tasks}" if row.tasks else "no data"
         table.add_row(row.name, done, str(row.others or ""), escape(number))

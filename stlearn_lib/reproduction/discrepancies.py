@@ -25,8 +25,8 @@ METHODS = ("mclSTExp", "NH2ST", "RankByGene")
 STAGES = ("data", "model", "loss", "training", "prediction", "evaluation")
 GRADES = ("read in paper and code", "read in code", "inferred")
 KINDS = (
-    "more than a change of seed",
-    "no more than a change of seed",
+    "beyond the widest band of seeds",
+    "within the widest band of seeds",
     "in another measure than ACG",
     "proved to change nothing",
     "not measured alone",
@@ -199,7 +199,8 @@ def kinds_of(table: pd.DataFrame, effects: pd.DataFrame, seed_noise: float) -> p
     Args:
         table: What `read_discrepancies` returns.
         effects: What `measure_effects` returns.
-        seed_noise: By how much the ACG of two seeds of one model differ.
+        seed_noise: By how much the ACG of two seeds of one model differ at most, of all that were compared: one band
+            for all rows, so that what lies within it may still be more than a change of seed of its own model.
     """
     known = effects.dropna(subset="value")
     largest = known[known["measure"] == "ACG"].groupby("id")["value"].agg(lambda values: values.abs().max())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stlearn_lib.errors import SectionError, SplitError
 from stlearn_lib.reproduction.catalogue import Experiment, SlideExperiment
@@ -52,7 +52,7 @@ def missing_data(experiment: Experiment, prepared: Path | str | None = None, *, 
 
 
 def progress_of(
-    experiments: Iterable[Experiment], store: Store, prepared: Path | str | None = None
+    experiments: Iterable[Experiment], store: Store, prepared: Path | str | None = None, **settings: Any
 ) -> Iterator[Progress]:
     """Say how far experiments are.
 
@@ -60,6 +60,7 @@ def progress_of(
         experiments: The experiments.
         store: Where results are.
         prepared: The folder of prepared data; the cache's if None.
+        **settings: How they were run, where it is part of a result's name: ``precision``, ``devices``, ``nodes``.
 
     Yields:
         One for each, in order.
@@ -73,5 +74,5 @@ def progress_of(
         if missing_data(experiment, prepared, fetchable=False):
             yield Progress(experiment.name, 0, 0, len(found), missing)
             continue
-        keys = {key_of(identify(task)) for task in plan(experiment, prepared=folder)}
+        keys = {key_of(identify(task)) for task in plan(experiment, prepared=folder, **settings)}
         yield Progress(experiment.name, len(keys & found), len(keys), len(found - keys), missing)

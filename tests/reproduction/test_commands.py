@@ -9,6 +9,7 @@ from stlearn_lib import cli_reproduce
 from stlearn_lib.errors import StlearnError
 from stlearn_lib.reproduction import engines, prepared, tasks
 from stlearn_lib.reproduction.catalogue import EXPERIMENTS
+from stlearn_lib.reproduction.identity import key_of
 from stlearn_lib.reproduction.store import Store
 
 SKIN = ("run", "nh2st/skin", "--preset", "oracle")
@@ -82,6 +83,17 @@ def test_run_status_and_table(reproduce, monkeypatch):
 
     status = reproduce("status", "nh2st/skin")
     assert cells(status.out, "nh2st/skin") == ["0 of 12", "12", ""], "of its own method nothing is done yet"
+
+
+def test_status_counts_what_was_run_with_its_precision_and_devices(reproduce, small):
+    for settings in ({"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "devices": 2}):
+        for task in tasks.plan(EXPERIMENTS["nh2st/skin"], seeds=[0], prepared=str(small), **settings):
+            identity = tasks.identify(task)
+            row = {"experiment": task.experiment, "key": key_of(identity), "test": task.fold}
+            reproduce.store.write(tasks.Result(identity=identity, key=key_of(identity), rows=[row], genes={}))
+    asked = ((), ("--precision", "bf16-mixed"), ("--precision", "bf16-mixed", "--devices", "2"))
+    found = [cells(reproduce("status", "nh2st/skin", *words).out, "nh2st/skin") for words in asked]
+    assert found == [["0 of 12", "8", ""], ["4 of 12", "4", ""], ["4 of 12", "4", ""]]
 
 
 def test_a_table_has_a_line_for_each_measure(reproduce):
