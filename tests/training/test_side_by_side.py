@@ -20,8 +20,19 @@ def weights(seed):
     return {name: value.detach().numpy() for name, value in task.state_dict().items()}
 
 
-def place_of_work(wait_s=0.0):
+def later(wait_s, answer):
     time.sleep(wait_s)
+    return answer
+
+
+def meet(place, name):
+    """Wait for another at a place, and say where one works."""
+    (place / name).touch()
+    until = time.monotonic() + 120
+    while len(list(place.iterdir())) < 2:
+        if time.monotonic() > until:
+            raise TimeoutError(f"{name} was alone")
+        time.sleep(0.05)
     return os.getpid(), torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
 
 
@@ -35,12 +46,13 @@ def test_every_training_ends_with_the_weights_that_it_has_alone():
 
 
 def test_results_come_in_the_order_in_which_they_were_wanted():
-    found = side_by_side(place_of_work, {"slow": {"wait_s": 0.5}, "quick": {}, "other": {}})
-    assert list(found) == ["slow", "quick", "other"]
+    seconds = {"slow": 0.5, "quick": 0, "other": 0}
+    wanted = {name: {"wait_s": wait_s, "answer": name.upper()} for name, wait_s in seconds.items()}
+    assert list(side_by_side(later, wanted).items()) == [("slow", "SLOW"), ("quick", "QUICK"), ("other", "OTHER")]
 
 
-def test_each_works_on_one_core_in_a_process_of_its_own():
-    found = side_by_side(place_of_work, {0: {"wait_s": 0.5}, 1: {"wait_s": 0.5}})
+def test_two_work_at_a_time_each_on_one_core_in_a_process_of_its_own(tmp_path):
+    found = side_by_side(meet, {name: {"place": tmp_path, "name": name} for name in ("one", "other")})
     processes = {process for process, _, _ in found.values()}
     assert len(processes) == 2
     assert os.getpid() not in processes
